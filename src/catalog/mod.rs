@@ -1,0 +1,11 @@
+//! What an edge must know to serve, and nothing else.
+//!
+//! The store's transactions write [`CatalogRecord`]s to an outbox; a feed brings them to every edge in order; the
+//! [`Catalog`] holds the newest version of each, lock-free to read.
+
+mod records;
+
+pub use records::{
+    AccountRecord, AffiliateRecord, CatalogRecord, DomainRecord, KeyKind, KeyRecord, LinkRecord,
+    ProgramRecord, Scope, Versioned,
+};

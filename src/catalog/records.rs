@@ -1,0 +1,165 @@
+//! The records of the catalog. Each has a key; the higher version of a key replaces the lower, in any order of
+//! arrival.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{
+    ids::{AccountId, AffiliateId, LinkId, ProgramId},
+    program::ProgramSettings,
+    reason::Standing,
+    time::Timestamp,
+};
+
+/// A record with the version that orders it against others of its key.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versioned {
+    pub version: i64,
+    pub record: CatalogRecord,
+}
+
+/// One thing that an edge knows. `deleted` records stay as tombstones so that an older version cannot return.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CatalogRecord {
+    Account(AccountRecord),
+    Domain(DomainRecord),
+    Key(KeyRecord),
+    Program(Box<ProgramRecord>),
+    Affiliate(AffiliateRecord),
+    Link(LinkRecord),
+}
+
+impl CatalogRecord {
+    /// The key under which versions replace each other: `link/42`.
+    pub fn key(&self) -> String {
+        match self {
+            Self::Account(account) => format!("account/{}", account.id),
+            Self::Domain(domain) => format!("domain/{}", domain.host),
+            Self::Key(key) => format!("key/{}", key.hash),
+            Self::Program(program) => format!("program/{}", program.id),
+            Self::Affiliate(affiliate) => format!("affiliate/{}", affiliate.id),
+            Self::Link(link) => format!("link/{}", link.id),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccountRecord {
+    pub id: AccountId,
+    pub slug: String,
+    /// Where an unknown code leads; none: 404.
+    pub fallback_url: Option<String>,
+}
+
+/// A host name under which an account's links and pixels live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DomainRecord {
+    /// Lower case, without a port.
+    pub host: String,
+    pub account: AccountId,
+    /// The `Domain` attribute of cookies; none: the host alone.
+    pub cookie_domain: Option<String>,
+    pub deleted: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyKind {
+    /// May send everything; stays on the merchant's servers.
+    Secret,
+    /// May send clicks and leads; stands in web pages.
+    Publishable,
+}
+
+impl KeyKind {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Secret => "secret",
+            Self::Publishable => "publishable",
+        }
+    }
+}
+
+/// What a key may do beyond its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// Send events to the edge.
+    Events,
+    /// Read through the management API.
+    Read,
+    /// Change through the management API.
+    Write,
+    /// Send conversions that happened long ago.
+    Import,
+}
+
+impl Scope {
+    pub const ALL: [Self; 4] = [Self::Events, Self::Read, Self::Write, Self::Import];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Import => "import",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text)
+    }
+}
+
+/// An API key, known by its hash only.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// BLAKE3 of the key, 64 hex digits.
+    pub hash: String,
+    pub account: AccountId,
+    pub kind: KeyKind,
+    pub scopes: Vec<Scope>,
+    pub revoked: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramRecord {
+    pub id: ProgramId,
+    pub account: AccountId,
+    pub slug: String,
+    pub settings: Arc<ProgramSettings>,
+    /// Signs the merchant's pixels. Secret.
+    pub pixel_secret: String,
+    pub deleted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AffiliateRecord {
+    pub id: AffiliateId,
+    pub account: AccountId,
+    pub slug: String,
+    /// In every program.
+    pub suspended: bool,
+    /// Programs with their standing there.
+    pub programs: Vec<(ProgramId, Standing)>,
+    pub deleted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LinkRecord {
+    pub id: LinkId,
+    pub account: AccountId,
+    /// Case matters.
+    pub code: String,
+    pub program: ProgramId,
+    pub affiliate: AffiliateId,
+    /// None: the program's.
+    pub destination: Option<String>,
+    pub source_id: Option<String>,
+    pub asset_id: Option<String>,
+    /// From then on clicks redirect unattributed.
+    pub expires_at: Option<Timestamp>,
+    pub deleted: bool,
+}

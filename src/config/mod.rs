@@ -1,0 +1,184 @@
+//! Settings: parsed once into types, every key documented in `config/default.toml`.
+//!
+//! Nothing else reads the environment or a file of settings. An unknown key, a value out of its range or a pair of
+//! values that do not go together refuses to start and names the key.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::token::KeyState;
+
+/// All settings of a process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Folder of the embedded parts: store, spool, secrets, locks.
+    pub data_dir: PathBuf,
+    pub edge: EdgeSettings,
+    pub api: ApiSettings,
+    pub admin: AdminSettings,
+    pub store: StoreSettings,
+    pub spool: SpoolSettings,
+    pub geoip: GeoipSettings,
+    pub token: TokenSettings,
+    pub visitor: VisitorSettings,
+    pub settlement: SettlementSettings,
+    pub log: LogSettings,
+}
+
+/// The data plane.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EdgeSettings {
+    pub listen: SocketAddr,
+    /// Slug of the account that serves hosts which are no tracking domain; empty: such hosts get 404.
+    pub default_account: String,
+    /// Name of this edge in events, unique in the deployment; empty: the host's name.
+    pub name: String,
+    /// Runtimes with a listener of their own; 0: one per core.
+    pub cores: usize,
+    /// Peers whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    pub max_connections: usize,
+    pub max_header_bytes: usize,
+    pub max_body_bytes: usize,
+    pub max_batch_events: usize,
+    pub header_read_timeout_ms: u64,
+    pub body_read_timeout_ms: u64,
+    /// How long the pixel waits until its event is durable.
+    pub pixel_wait_ms: u64,
+    /// Between readiness 503 and closing the listener.
+    pub drain_delay_ms: u64,
+    /// From SIGTERM to the end, whatever is still open.
+    pub drain_timeout_ms: u64,
+}
+
+/// The management API.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiSettings {
+    pub listen: SocketAddr,
+    pub max_body_bytes: usize,
+    pub request_timeout_ms: u64,
+    /// Requests of one key in a minute.
+    pub rate_limit_per_minute: u32,
+}
+
+/// Metrics and probes.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdminSettings {
+    pub listen: SocketAddr,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `sqlite:` URL; empty: `store.db` in the data folder.
+    pub url: String,
+}
+
+/// The embedded event log.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SpoolSettings {
+    /// Empty: `spool.db` in the data folder.
+    pub path: PathBuf,
+    /// Payload bytes, compressed, that may wait.
+    pub max_bytes: u64,
+    /// One fsync per so many events …
+    pub commit_events: usize,
+    /// … or after this time.
+    pub commit_ms: u64,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeoipSettings {
+    /// MaxMind-format database with countries; empty: unknown.
+    pub country: PathBuf,
+    /// MaxMind-format database with networks; empty: unknown.
+    pub asn: PathBuf,
+    /// Numbers of hosting networks whose clicks are of class `datacenter`.
+    pub hosting_networks: Vec<u32>,
+    /// How often the files are looked at for a change.
+    pub check_interval_ms: u64,
+}
+
+/// Signing keys of click tokens.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenSettings {
+    /// Empty: made at the first start and kept in the data folder.
+    pub keys: Vec<TokenKeySettings>,
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenKeySettings {
+    /// 0 to 63.
+    pub id: u8,
+    pub state: KeyState,
+    /// 64 hex digits.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for TokenKeySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TokenKeySettings").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisitorSettings {
+    /// 64 hex digits, keys the visitor hash; empty: made at the first start and kept in the data folder.
+    pub hash_secret: String,
+    /// User agents that each core remembers.
+    pub user_agents: usize,
+    /// Visits that the duplicate check remembers.
+    pub recent_visits: usize,
+}
+
+impl std::fmt::Debug for VisitorSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VisitorSettings")
+            .field("user_agents", &self.user_agents)
+            .field("recent_visits", &self.recent_visits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SettlementSettings {
+    /// Events of one transaction.
+    pub batch_events: usize,
+    /// How long a batch waits to fill.
+    pub batch_wait_ms: u64,
+    /// How long an event waits for its click, its key or its conversion.
+    pub pending_time_ms: u64,
+    /// Days after which a conversion needs a key with the scope `import`.
+    pub max_age_days: u32,
+    /// Days that clicks are kept.
+    pub click_retention_days: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// Text on a terminal, JSON otherwise.
+    Auto,
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// A filter as of `tracing`: `info`, `waypost=debug,info`.
+    pub filter: String,
+}

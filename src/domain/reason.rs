@@ -1,0 +1,139 @@
+//! The closed sets of words that say why something came out as it did.
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$case_doc:meta])* $case:ident = $code:literal,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        pub enum $name {
+            $($(#[$case_doc])* #[serde(rename = $code)] $case,)+
+        }
+
+        impl $name {
+            pub const ALL: &[Self] = &[$(Self::$case,)+];
+
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$case => $code,)+ }
+            }
+
+            pub fn parse(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|case| case.as_str() == text)
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    )+};
+}
+
+codes! {
+    /// Why a conversion or a refund was not taken. It claims nothing: corrected, it may be sent again.
+    Rejection {
+        Unattributed = "unattributed",
+        ProgramMismatch = "program_mismatch",
+        UnknownProgram = "unknown_program",
+        AffiliateNotApproved = "affiliate_not_approved",
+        AffiliateSuspended = "affiliate_suspended",
+        OccurredInFuture = "occurred_in_future",
+        OccurredTooLongAgo = "occurred_too_long_ago",
+        UnknownCommissionType = "unknown_commission_type",
+        UnknownCurrency = "unknown_currency",
+        CurrencyNotSupported = "currency_not_supported",
+        AmountInvalid = "amount_invalid",
+        AmountNegative = "amount_negative",
+        AmountTooLarge = "amount_too_large",
+        IdempotencyConflict = "idempotency_conflict",
+        RefundExceedsConversion = "refund_exceeds_conversion",
+        RefundOfNothing = "refund_of_nothing",
+        RefundCurrencyMismatch = "refund_currency_mismatch",
+        ConversionDeleted = "conversion_deleted",
+        ConversionMissing = "conversion_missing",
+        /// The event itself cannot be read or applied; the detail says why.
+        Malformed = "malformed",
+    }
+
+    /// Why an input was passed over, or what was changed on the way (MONEY 1, 2).
+    Warning {
+        UnknownCoupon = "unknown_coupon",
+        CouponExpired = "coupon_expired",
+        UnknownReferralCode = "unknown_referral_code",
+        UnknownClick = "unknown_click",
+        /// The token's tag does not match: forged or altered.
+        ClickForged = "click_forged",
+        ClickExpired = "click_expired",
+        ClickInvalidTraffic = "click_invalid_traffic",
+        ConversionBeforeClick = "conversion_before_click",
+        UnknownAssetSource = "unknown_asset_source",
+        UnknownTrackingId = "unknown_tracking_id",
+        AmountRounded = "amount_rounded",
+    }
+
+    /// What a pending event waits for.
+    Waits {
+        ClickNotStored = "click_not_stored",
+        TokenKeyUnknown = "token_key_unknown",
+        ConversionMissing = "conversion_not_settled",
+    }
+
+    /// Why a commission line was stopped.
+    LineReason {
+        AffiliateSuspended = "affiliate_suspended",
+        AffiliateNotApproved = "affiliate_not_approved",
+    }
+
+    /// What became of one event. Every event ends in exactly one.
+    Outcome {
+        /// A click is in the store.
+        Stored = "stored",
+        /// A click or conversion with a number that was seen before.
+        DuplicateDelivery = "duplicate_delivery",
+        /// A click older than what the store keeps.
+        Late = "late",
+        Settled = "settled",
+        /// A conversion that was taken before.
+        Duplicate = "duplicate",
+        Pending = "pending",
+        Rejected = "rejected",
+        /// It waits for somebody to accept it.
+        Held = "held",
+        /// A held conversion that somebody declined, or that the authenticated one replaced.
+        Declined = "declined",
+        /// A marker of the edge itself: its last number before a clean stop.
+        Marker = "marker",
+    }
+
+    /// What is reported.
+    ConversionKind {
+        Lead = "lead",
+        Appointment = "appointment",
+        Conversion = "conversion",
+    }
+
+    /// The review of a commission line (MONEY 7).
+    LineStatus {
+        Pending = "pending",
+        Approved = "approved",
+        Disapproved = "disapproved",
+    }
+
+    /// How an affiliate stands in a program.
+    Standing {
+        Pending = "pending",
+        Approved = "approved",
+        Disapproved = "disapproved",
+        Suspended = "suspended",
+    }
+
+    /// The accounts of the double entry (MONEY 7).
+    LedgerAccount {
+        Expense = "expense",
+        Cash = "cash",
+        Accrued = "accrued",
+        Payable = "payable",
+        Reserved = "reserved",
+    }
+}

@@ -1,0 +1,86 @@
+//! What travels on the event log: one JSON object per event, with its version in `v`.
+//!
+//! Readers take what they know and refuse what they do not: a consumer that meets a version above
+//! [`VERSION`] stalls and says so, so consumers are deployed before producers. Fields are only ever added.
+//! `docs/events.schema.json` is the same contract for readers in other languages; a test holds the two together.
+
+mod body;
+
+pub use body::{Authority, Body, Channel, Click, CommissionEntry, Conversion, Refund};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use uuid::Uuid;
+
+use crate::domain::{ids::AccountId, time::Timestamp};
+
+/// The version that this build writes, and the highest that it reads.
+pub const VERSION: u16 = 1;
+
+/// Where an event was taken: without gaps in `n`, so that a missing one shows.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Origin {
+    /// The edge's name.
+    pub edge: Arc<str>,
+    /// One run of that edge.
+    pub boot: Uuid,
+    /// `clicks/0`, `conversions/0`: the kind and the core.
+    pub stream: Arc<str>,
+    /// 1, 2, 3, … in this stream of this boot.
+    pub n: u64,
+}
+
+/// One event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub v: u16,
+    /// Of a click: the click id. Of a conversion or refund: the id that makes a repeat known.
+    pub id: Uuid,
+    pub origin: Origin,
+    pub received_at: Timestamp,
+    pub body: Body,
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// Deploy a newer consumer; the record is fine.
+    #[error("event version {0} is newer than this build reads ({VERSION})")]
+    NewerVersion(u16),
+    #[error("not an event: {0}")]
+    Malformed(String),
+}
+
+impl Event {
+    pub fn encode(&self) -> Vec<u8> {
+        // The types hold no map with non-text keys and no float: serialisation cannot fail.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads a record. The version is looked at first, so that a newer event is not mistaken for a broken one.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        #[derive(Deserialize)]
+        struct Versioned {
+            v: u16,
+        }
+        match serde_json::from_slice::<Self>(payload) {
+            Ok(event) if event.v == VERSION => Ok(event),
+            read => match (serde_json::from_slice::<Versioned>(payload), read) {
+                (Ok(Versioned { v }), _) if v > VERSION => Err(DecodeError::NewerVersion(v)),
+                (_, Err(error)) => Err(DecodeError::Malformed(error.to_string())),
+                (_, Ok(event)) => {
+                    Err(DecodeError::Malformed(format!("version {} was never in use", event.v)))
+                }
+            },
+        }
+    }
+
+    /// Whose event it is; markers are nobody's.
+    pub fn account(&self) -> Option<AccountId> {
+        match &self.body {
+            Body::Click(click) => Some(click.account),
+            Body::Conversion(conversion) => Some(conversion.account),
+            Body::Refund(refund) => Some(refund.account),
+            Body::End => None,
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! The event log between edge and settlement, and the one outcome of each event that is handed to it.
+//!
+//! Two traits are the seam between the engines: an [`EventSink`] takes records and answers when they are durable;
+//! an [`EventSource`] hands them out in order. Where a reader stands is not kept here: settlement keeps it in the
+//! store, in the transaction that has the effect, and [`seek`](EventSource::seek)s there.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use crate::domain::ids::AccountId;
+
+/// The two logs. Clicks and conversions are read apart, so that a burst of clicks never delays money.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Topic {
+    Clicks,
+    Conversions,
+}
+
+impl Topic {
+    pub const ALL: [Self; 2] = [Self::Clicks, Self::Conversions];
+
+    /// The name on Kafka, and in the store's positions.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clicks => "waypost.clicks.v1",
+            Self::Conversions => "waypost.conversions.v1",
+        }
+    }
+}
+
+/// One event on its way to the log, serialised.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub topic: Topic,
+    /// Records of one key keep their order.
+    pub key: Option<AccountId>,
+    pub payload: Bytes,
+}
+
+/// How safe a record is now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// On the disks of several machines.
+    Replicated,
+    /// On this machine's disk.
+    Local,
+}
+
+impl Durability {
+    /// The value of the `Waypost-Durability` header.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Replicated => "replicated",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// Why records were not stored. None of a refused batch is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// The log has reached its size, or too much is under way: try again later.
+    #[error("the event log is full")]
+    Full,
+    /// The disk or the broker failed.
+    #[error("the event log cannot write")]
+    Failed,
+    /// The process is stopping.
+    #[error("the event log is closed")]
+    Closed,
+}
+
+/// The promise of one batch: resolves when its records are durable or refused, all alike.
+#[must_use = "an event leaves by one counted outcome: await it, or count it as lost"]
+pub struct Append(oneshot::Receiver<Result<Durability, AppendError>>);
+
+impl Append {
+    /// The promise, and the end by which a sink keeps it. A dropped end reads as [`AppendError::Closed`].
+    pub fn new() -> (AppendDone, Self) {
+        let (done, receiver) = oneshot::channel();
+        (AppendDone(done), Self(receiver))
+    }
+}
+
+impl Future for Append {
+    type Output = Result<Durability, AppendError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|done| done.unwrap_or(Err(AppendError::Closed)))
+    }
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Append")
+    }
+}
+
+/// The sink's end of an [`Append`].
+#[derive(Debug)]
+pub struct AppendDone(oneshot::Sender<Result<Durability, AppendError>>);
+
+impl AppendDone {
+    pub fn resolve(self, outcome: Result<Durability, AppendError>) {
+        // Nobody waits any more when the client went away; the records are what they are.
+        let _ = self.0.send(outcome);
+    }
+}
+
+/// Takes records. Handing over never blocks; records of one call and one topic keep their order.
+pub trait EventSink: Send + Sync + 'static {
+    fn append(&self, records: Vec<Record>) -> Append;
+}
+
+/// A record as it is handed out.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    /// Always 0 in the embedded log.
+    pub partition: i32,
+    /// Ascending in its partition; there may be gaps.
+    pub offset: i64,
+    pub payload: Bytes,
+}
+
+/// Why nothing can be handed out. The reader tries again later; nothing is skipped.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A stored batch does not match its checksum.
+    #[error("the event log is damaged at offset {offset} of {topic}: {detail}")]
+    Damaged { topic: &'static str, offset: i64, detail: String },
+    /// The stored position is older than what the log still has, so events would be skipped.
+    #[error("offset {wanted} of {topic} is gone, the log begins at {begins}")]
+    Truncated { topic: &'static str, wanted: i64, begins: i64 },
+    #[error("the event log cannot be read: {0}")]
+    Failed(String),
+}
+
+/// Hands out the records of one topic in order, from where it was told to begin.
+pub trait EventSource: Send + 'static {
+    /// The next records: at most `max`, none when `wait` passes without one.
+    fn poll(
+        &mut self,
+        max: usize,
+        wait: Duration,
+    ) -> impl Future<Output = Result<Vec<Delivery>, SourceError>> + Send;
+
+    /// The next record handed out of `partition` will be the first at or after `offset`.
+    fn seek(&mut self, partition: i32, offset: i64) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// Everything of `partition` before `offset` has taken effect in the store and may be forgotten.
+    fn consumed(
+        &mut self,
+        partition: i32,
+        offset: i64,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+}
