@@ -42,7 +42,6 @@ codes! {
         OccurredTooLongAgo = "occurred_too_long_ago",
         UnknownCommissionType = "unknown_commission_type",
         UnknownCurrency = "unknown_currency",
-        CurrencyNotSupported = "currency_not_supported",
         AmountInvalid = "amount_invalid",
         AmountNegative = "amount_negative",
         AmountTooLarge = "amount_too_large",
@@ -76,13 +75,20 @@ codes! {
     Waits {
         ClickNotStored = "click_not_stored",
         TokenKeyUnknown = "token_key_unknown",
-        ConversionMissing = "conversion_not_settled",
+        /// A refund whose conversion has not settled.
+        ConversionMissing = "conversion_missing",
+        /// There is no exchange rate for the conversion's day.
+        RateMissing = "rate_missing",
     }
 
-    /// Why a commission line was stopped.
-    LineReason {
-        AffiliateSuspended = "affiliate_suspended",
-        AffiliateNotApproved = "affiliate_not_approved",
+    /// The inputs of attribution, in the order in which they are tried (MONEY 2).
+    Input {
+        CustomerId = "customer_id",
+        Coupon = "coupon",
+        ReferralCode = "referral_code",
+        Click = "click_id",
+        AssetSource = "asset_source",
+        TrackingId = "tracking_id",
     }
 
     /// What became of one event. Every event ends in exactly one.

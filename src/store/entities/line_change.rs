@@ -1,0 +1,24 @@
+//! What happened to a commission line after it was made.
+
+use sea_orm::entity::prelude::*;
+
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "line_changes")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub line_id: Uuid,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub seq: i64,
+    pub account_id: i64,
+    pub at: i64,
+    /// `approved`, `disapproved`, `reopened`, `refunded`.
+    pub what: String,
+    pub amount_before: i64,
+    pub amount_after: i64,
+    pub status_before: String,
+    pub status_after: String,
+    pub refund_id: Option<Uuid>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,46 @@
+//! Numbers that are given out once: ids of programs, affiliates and links, versions of catalog records.
+//!
+//! The row is locked until the transaction ends, so numbers become visible in the order in which they were given.
+
+use sea_orm::{
+    ConnectionTrait, DbErr, EntityTrait, ExprTrait,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::entities::id_sequence::{ActiveModel, Column, Entity};
+
+/// The kinds of numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequence {
+    Account,
+    Program,
+    Affiliate,
+    Link,
+    CatalogVersion,
+}
+
+impl Sequence {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Account => "account",
+            Self::Program => "program",
+            Self::Affiliate => "affiliate",
+            Self::Link => "link",
+            Self::CatalogVersion => "catalog_version",
+        }
+    }
+}
+
+/// The next number of a kind, from 1.
+pub async fn next(tx: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, DbErr> {
+    let row = ActiveModel { name: sea_orm::Set(sequence.name().to_owned()), last: sea_orm::Set(1) };
+    let row = Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(Column::Name)
+                .value(Column::Last, Expr::col((Entity, Column::Last)).add(1))
+                .to_owned(),
+        )
+        .exec_with_returning(tx)
+        .await?;
+    Ok(row.last)
+}
