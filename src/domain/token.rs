@@ -148,13 +148,7 @@ impl KeyRing {
 
     /// Reads and proves a token.
     pub fn verify(&self, text: &str) -> Result<ClickToken, TokenError> {
-        let mut bytes = [0_u8; BYTES];
-        if text.len() != TOKEN_CHARS
-            || !matches!(BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes), Ok(BYTES))
-            || bytes[0] & !KEY_MASK != VERSION
-        {
-            return Err(TokenError::Malformed);
-        }
+        let bytes = decode(text).ok_or(TokenError::Malformed)?;
         let id = bytes[0] & KEY_MASK;
         let key = self.keys.iter().find(|key| key.id == id).ok_or(TokenError::UnknownKey(id))?;
         if key.state == KeyState::Revoked {
@@ -164,17 +158,33 @@ impl KeyRing {
         if !bool::from(right) {
             return Err(TokenError::Forged);
         }
-        // Signed by us, so flags and version are what `sign` wrote.
-        let mut click = [0_u8; 16];
-        click.copy_from_slice(&bytes[2..18]);
-        let mut link = [0_u8; 8];
-        link.copy_from_slice(&bytes[18..SIGNED]);
-        Ok(ClickToken {
-            click_id: Uuid::from_bytes(click),
-            link: LinkId(i64::from_be_bytes(link)),
-            attributable: bytes[1] & ATTRIBUTABLE != 0,
-            review: bytes[1] & REVIEW != 0,
-        })
+        Ok(read(&bytes))
+    }
+
+    /// What a token says without any proof: only to look up the stored click, which is the proof.
+    pub fn read_unproven(&self, text: &str) -> Option<ClickToken> {
+        decode(text).as_ref().map(read)
+    }
+}
+
+fn decode(text: &str) -> Option<[u8; BYTES]> {
+    let mut bytes = [0_u8; BYTES];
+    let read = text.len() == TOKEN_CHARS
+        && matches!(BASE64URL_NOPAD.decode_mut(text.as_bytes(), &mut bytes), Ok(BYTES))
+        && bytes[0] & !KEY_MASK == VERSION;
+    read.then_some(bytes)
+}
+
+fn read(bytes: &[u8; BYTES]) -> ClickToken {
+    let mut click = [0_u8; 16];
+    click.copy_from_slice(&bytes[2..18]);
+    let mut link = [0_u8; 8];
+    link.copy_from_slice(&bytes[18..SIGNED]);
+    ClickToken {
+        click_id: Uuid::from_bytes(click),
+        link: LinkId(i64::from_be_bytes(link)),
+        attributable: bytes[1] & ATTRIBUTABLE != 0,
+        review: bytes[1] & REVIEW != 0,
     }
 }
 

@@ -4,8 +4,10 @@
 //! lock from the start, so that no transaction fails half-way for want of it. Readers go through
 //! [`Store::reader`] and see the last commit. What differs between databases stands in this file and nowhere else.
 
+pub mod accounts;
 pub mod catalog;
 pub mod entities;
+pub mod keys;
 mod migrations;
 pub mod sequences;
 

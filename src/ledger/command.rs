@@ -1,0 +1,119 @@
+//! The commands of the ledger, as they stand in the journal.
+//!
+//! A command holds all that its effect depends on beside the ledger itself: ids that were given out, what a click
+//! token proved, which stored clicks were found. So the journal alone rebuilds every line, posting and balance.
+//! Nothing that names a person and no secret is ever part of one.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::evidence::Evidence;
+use crate::{
+    domain::{
+        amount::Currency,
+        ids::{AffiliateId, LinkId, ProgramId, Slug},
+        program::ProgramSettings,
+        reason::Standing,
+        time::Timestamp,
+    },
+    events::Event,
+};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Create a program or write a new version of its settings, in force from now on.
+    PutProgram(Box<PutProgram>),
+    DeleteProgram {
+        program: ProgramId,
+    },
+    PutAffiliate(PutAffiliate),
+    DeleteAffiliate {
+        affiliate: AffiliateId,
+    },
+    /// How an affiliate stands in a program from now on.
+    SetStanding {
+        program: ProgramId,
+        affiliate: AffiliateId,
+        standing: Standing,
+    },
+    PutLink(Box<PutLink>),
+    DeleteLink {
+        link: LinkId,
+    },
+    PutCoupon(PutCoupon),
+    DeleteCoupon {
+        coupon: Uuid,
+    },
+    /// A conversion or a refund came in.
+    Receive {
+        event: Box<Event>,
+        evidence: Box<Evidence>,
+    },
+    /// A pending conversion is tried again; `waited_out`: its time is over.
+    RetryConversion {
+        conversion: Uuid,
+        evidence: Box<Evidence>,
+        waited_out: bool,
+    },
+    /// A pending refund's time is over, or its conversion is there.
+    RetryRefund {
+        refund: Uuid,
+        waited_out: bool,
+    },
+    /// Somebody accepted a held conversion.
+    AcceptHeld {
+        conversion: Uuid,
+        evidence: Box<Evidence>,
+    },
+    /// Somebody refused a held conversion.
+    DeclineHeld {
+        conversion: Uuid,
+    },
+    ApproveLine {
+        line: Uuid,
+    },
+    DisapproveLine {
+        line: Uuid,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutProgram {
+    pub id: ProgramId,
+    pub slug: Slug,
+    /// Cannot change once the program has a conversion.
+    pub currency: Currency,
+    pub settings: ProgramSettings,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutAffiliate {
+    pub id: AffiliateId,
+    pub slug: Slug,
+    /// In every program.
+    pub suspended: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutLink {
+    pub id: LinkId,
+    pub uid: Uuid,
+    pub program: ProgramId,
+    pub affiliate: AffiliateId,
+    pub code: String,
+    pub destination: Option<String>,
+    pub source_id: Option<String>,
+    pub asset_id: Option<String>,
+    pub expires_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutCoupon {
+    pub id: Uuid,
+    pub program: ProgramId,
+    pub affiliate: AffiliateId,
+    pub code: String,
+    pub starts_at: Option<Timestamp>,
+    pub ends_at: Option<Timestamp>,
+}
