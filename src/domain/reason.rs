@@ -142,4 +142,17 @@ codes! {
         Payable = "payable",
         Reserved = "reserved",
     }
+
+    /// What posts to the ledger: the rows of the table in MONEY 7.
+    LedgerEvent {
+        Earned = "earned",
+        /// A disapproved line counts again.
+        Reopened = "reopened",
+        Approved = "approved",
+        BackToPending = "back_to_pending",
+        Increased = "increased",
+        Reduced = "reduced",
+        Refunded = "refunded",
+        Disapproved = "disapproved",
+    }
 }
