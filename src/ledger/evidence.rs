@@ -53,6 +53,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether the click or the key that would prove it is still not there.
+    pub fn click_is_missing(&self) -> bool {
+        matches!(self.click, ClickProof::NotStored | ClickProof::UnknownKey)
+    }
+
     /// Looks at everything that a conversion says of its click.
     pub async fn gather(
         db: &impl ConnectionTrait,
