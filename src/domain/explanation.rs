@@ -6,6 +6,7 @@ use super::{
     amount::Currency,
     attribution::Resolved,
     pricing::Pricing,
+    program::RefundPolicy,
     reason::{LineStatus, Warning},
     time::Timestamp,
 };
@@ -24,7 +25,11 @@ pub struct Story {
     pub warnings: Vec<Warning>,
     /// The line's place in its conversion, from 1.
     pub number: i32,
+    /// The original sub amounts of all lines of the conversion, in their order; this line's is among them.
+    pub sub_amounts: Vec<i64>,
     pub pricing: Pricing,
+    /// As in force when the conversion happened.
+    pub refund_policy: RefundPolicy,
     /// The line's currency.
     pub currency: Currency,
     /// Minor units, now.
@@ -59,6 +64,8 @@ pub struct Change {
 pub struct RefundFact {
     /// Minor units of the conversion's currency.
     pub amount: i64,
+    /// The same for all refunds of the conversion up to this one, this one included.
+    pub refunded_in_all: i64,
     /// Its own external id.
     pub external_id: Option<String>,
     pub reason: Option<String>,
