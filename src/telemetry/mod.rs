@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod edge;
+pub mod series;
 pub mod settlement;
 pub mod stream;
 pub mod visitor;
