@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --test configuration` writes the page anew.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stop at the unexpected, as tests do")]
+
 use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
 
 use toml::{Table, Value};

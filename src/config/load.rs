@@ -193,9 +193,17 @@ fn typed(merged: Value) -> Result<Settings, (String, String)> {
     Settings::deserialize(serde_path_to_error::Deserializer::new(merged, &mut track)).map_err(|error| {
         let key = track.path().to_string();
         let secret = key.rsplit('.').next().is_some_and(|last| last.contains("secret"));
-        let message = if secret { "must be text in quotes" } else { error.message() };
-        (key, format!("does not fit: {message}"))
+        let message =
+            if secret { "expected text in quotes".to_owned() } else { in_plain_words(error.message()) };
+        (key, format!("cannot be used: {message}"))
     })
+}
+
+/// Names of Rust's types mean nothing to who writes settings.
+fn in_plain_words(message: &str) -> String {
+    ["expected usize", "expected u64", "expected u32", "expected u8"]
+        .iter()
+        .fold(message.to_owned(), |text, name| text.replace(name, "expected a whole number"))
 }
 
 /// The source of `key`, which may be a part of a list: `token.keys[0].id`.
@@ -375,7 +383,7 @@ mod tests {
             ("WAYPOST__DATA_DIR__X", "1", "`data_dir"),
         ] {
             let text = refused(&environment(&[(name, value)]));
-            assert!(text.starts_with(key) && text.contains(name), "{text}");
+            assert!(text.starts_with(key) && text.contains(name) && !text.contains("usize"), "{text}");
         }
     }
 

@@ -202,6 +202,17 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// As it stands in a file of settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
 /// What the process says about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

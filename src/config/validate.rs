@@ -133,8 +133,9 @@ impl Settings {
             ),
         );
         let url = &self.store.url;
-        let sqlite = url.is_empty() || url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty());
-        check(sqlite, "store.url", "must begin with `sqlite:` and name a file".to_owned());
+        let sqlite = url.is_empty()
+            || url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains('?'));
+        check(sqlite, "store.url", "must be `sqlite:` and the path of a file, without parameters".to_owned());
         check(
             self.spool.path.as_os_str().is_empty()
                 || url.strip_prefix("sqlite:").map(Into::into) != Some(self.spool.path.clone()),
@@ -232,6 +233,7 @@ mod tests {
         assert_eq!(wrong(|s| s.admin.listen = "0.0.0.0:8080".parse().unwrap()), ["admin.listen"]);
         assert_eq!(wrong(|s| s.store.url = "postgres://h/d".into()), ["store.url"]);
         assert_eq!(wrong(|s| s.store.url = "sqlite:".into()), ["store.url"]);
+        assert_eq!(wrong(|s| s.store.url = "sqlite:a?mode=ro".into()), ["store.url"]);
         assert_eq!(
             wrong(|s| (s.store.url, s.spool.path) = ("sqlite:/a".into(), "/a".into())),
             ["spool.path"]
