@@ -74,6 +74,7 @@ impl Writer {
             }
         }
         self.look();
+        self.checkpoint();
     }
 
     /// Makes a group durable and answers it. Nothing is acknowledged unless the commit that holds it came back well.
@@ -130,9 +131,6 @@ impl Writer {
                 self.show(&stats);
             }
             Err(error) => tracing::warn!(%error, "the event log cannot be read"),
-        }
-        if self.commits_since_checkpoint > 0 {
-            self.checkpoint();
         }
     }
 
