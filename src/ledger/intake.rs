@@ -7,7 +7,8 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel,
+    QueryFilter, Set,
 };
 use serde_json::json;
 use uuid::Uuid;
@@ -186,6 +187,15 @@ impl Intake {
         self.conclude(tx, row, &Command::DeclineHeld { conversion }, Outcome::Held, at).await
     }
 
+    /// Whether a pending conversion has what it waits for.
+    pub async fn may_settle(
+        &self,
+        db: &impl ConnectionTrait,
+        row: &conversion::Model,
+    ) -> Result<bool, LedgerError> {
+        Ok(!self.evidence(db, row).await?.click_is_missing())
+    }
+
     /// Tries a pending conversion again. `None`: what it waits for is still not there.
     pub async fn retry_pending(
         &self,
@@ -245,12 +255,12 @@ impl Intake {
 
     async fn evidence(
         &self,
-        tx: &DatabaseTransaction,
+        db: &impl ConnectionTrait,
         row: &conversion::Model,
     ) -> Result<Evidence, LedgerError> {
         let input: Conversion = serde_json::from_value(row.input.clone())
             .map_err(|error| LedgerError::damaged("conversion", error))?;
-        Ok(Evidence::gather(tx, &self.keys, &input, Timestamp(row.occurred_at)).await?)
+        Ok(Evidence::gather(db, &self.keys, &input, Timestamp(row.occurred_at)).await?)
     }
 
     /// Applies the command that ends the waiting of `row`, and moves its count.
