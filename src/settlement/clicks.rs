@@ -57,7 +57,7 @@ impl ClickBatches {
     }
 
     /// Looks up the links of a batch that are not remembered.
-    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[Box<Event>]) -> Result<(), BatchError> {
+    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[Event]) -> Result<(), BatchError> {
         let mut unknown: Vec<i64> = events
             .iter()
             .filter_map(|event| click_of(event))
@@ -89,7 +89,7 @@ impl ClickBatches {
     async fn store(
         &mut self,
         tx: &DatabaseTransaction,
-        events: Vec<Box<Event>>,
+        events: Vec<Event>,
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
@@ -156,7 +156,7 @@ impl TakeBatch for ClickBatches {
         let mut ids = HashSet::with_capacity(batch.len());
         for read in see(tx, decode(batch)?, at, tally).await? {
             match read {
-                Read::Event(event) if ids.insert(event.id) => events.push(event),
+                Read::Event(event) if ids.insert(event.id) => events.push(*event),
                 // The same click twice in one batch, under two numbers.
                 Read::Event(event) => {
                     streams::count(tx, &stream_of(&event), Outcome::DuplicateDelivery, 1, at).await?;

@@ -11,6 +11,7 @@ mod clicks;
 mod consumer;
 mod conversions;
 mod pending;
+pub mod reconcile;
 
 use std::sync::Arc;
 
