@@ -127,7 +127,10 @@ pub struct TokenKeySettings {
 
 impl std::fmt::Debug for TokenKeySettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenKeySettings").field("id", &self.id).field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("TokenKeySettings")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
