@@ -2,6 +2,7 @@
 
 pub mod amount;
 pub mod attribution;
+pub mod destination;
 pub mod explanation;
 pub mod ids;
 pub mod postings;
