@@ -75,6 +75,11 @@ impl Store {
         &self.reader
     }
 
+    /// A transaction for queries that must all see the same state, while others go on writing.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.reader.begin().await
+    }
+
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer
