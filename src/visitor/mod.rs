@@ -4,6 +4,7 @@
 //! visitor goes into keyed hashes and look-ups and never leaves the process.
 
 pub mod address;
+mod crawler_patterns;
 pub mod fingerprint;
 pub mod geo;
 pub mod recent;
@@ -15,4 +16,4 @@ pub use fingerprint::VisitorHasher;
 pub use geo::{Geo, GeoError, GeoReader, Place};
 pub use recent::{MemoryRecentVisits, RecentVisits, Visit};
 pub use traffic::{Signals, is_prefetch};
-pub use user_agent::{Agent, UserAgents};
+pub use user_agent::{Agent, AgentDigest, UserAgents};
