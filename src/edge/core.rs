@@ -1,9 +1,10 @@
 //! What one core works with. Nothing of it is shared with another core but what is read without a lock.
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::RefCell,
     fmt,
     net::IpAddr,
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
@@ -12,7 +13,7 @@ use http::{HeaderMap, HeaderName};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{click_batch::ClickBatch, click_ids::ClickIds, origin::Stream};
+use super::{click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream};
 use crate::{
     catalog::{CatalogReader, Catalog, DomainRecord},
     config::EdgeSettings,
@@ -79,7 +80,7 @@ pub struct Core {
     /// What goes on after its request was answered.
     pub(crate) tasks: TaskTracker,
     pub(crate) scratch: RefCell<Scratch>,
-    pub(crate) open: Cell<usize>,
+    pub(crate) closing: Rc<Closing>,
     ids: RefCell<ClickIds>,
     agents: RefCell<UserAgents>,
     geo: RefCell<GeoReader>,
@@ -115,7 +116,7 @@ impl Core {
             batch: ClickBatch::default(),
             tasks: TaskTracker::new(),
             scratch: RefCell::new(Scratch { location: Vec::with_capacity(LOCATION), ..Scratch::default() }),
-            open: Cell::new(0),
+            closing: Rc::new(Closing::default()),
             ids: RefCell::new(ClickIds::new()?),
             agents: RefCell::new(UserAgents::new(parts.user_agents)),
             geo: RefCell::new(parts.geo.reader()),
