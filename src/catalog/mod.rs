@@ -3,9 +3,15 @@
 //! The store's transactions write [`CatalogRecord`]s to an outbox; a feed brings them to every edge in order; the
 //! [`Catalog`] holds the newest version of each, lock-free to read.
 
+mod link_entry;
+mod link_table;
 mod records;
+mod table;
+mod versions;
 
+pub use link_entry::LinkEntry;
 pub use records::{
     AccountRecord, AffiliateRecord, CatalogRecord, DomainRecord, KeyKind, KeyRecord, LinkRecord,
     ProgramRecord, Scope, Versioned,
 };
+pub use table::{Catalog, CatalogReader};

@@ -3,6 +3,7 @@
 pub mod amount;
 pub mod attribution;
 pub mod explanation;
+pub mod destination;
 pub mod ids;
 pub mod postings;
 pub mod pricing;
