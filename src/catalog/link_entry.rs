@@ -189,3 +189,86 @@ impl Shape {
         self.expiry() + if self.expires { 8 } else { 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text() -> impl Strategy<Value = String> {
+        prop_oneof![4 => "\\PC{0,40}", 1 => (65_530_usize..65_545).prop_map(|length| "x".repeat(length))]
+    }
+
+    fn number() -> impl Strategy<Value = i64> {
+        prop_oneof![0..10_i64, i64::from(u32::MAX) - 2..i64::from(u32::MAX) + 3, any::<i64>()]
+    }
+
+    prop_compose! {
+        fn link()(
+            id in number(),
+            account in number(),
+            program in number(),
+            affiliate in number(),
+            code in text(),
+            destination in proptest::option::of(text()),
+            source_id in proptest::option::of(text()),
+            asset_id in proptest::option::of(text()),
+            expires_at in proptest::option::of(any::<i64>().prop_map(Timestamp)),
+        ) -> LinkRecord {
+            LinkRecord {
+                id: LinkId(id),
+                account: AccountId(account),
+                code,
+                program: ProgramId(program),
+                affiliate: AffiliateId(affiliate),
+                destination,
+                source_id,
+                asset_id,
+                expires_at,
+                deleted: false,
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_packed_is_read_again(link in link()) {
+            let entry = LinkEntry::pack(&link);
+            let read = LinkRecord {
+                id: entry.id(),
+                account: entry.account(),
+                code: entry.code().into(),
+                program: entry.program(),
+                affiliate: entry.affiliate(),
+                destination: entry.destination().map(Into::into),
+                source_id: entry.source_id().map(Into::into),
+                asset_id: entry.asset_id().map(Into::into),
+                expires_at: entry.expires_at(),
+                deleted: false,
+            };
+            prop_assert!(entry.is_of(link.account, &link.code));
+            prop_assert!(!entry.is_of(AccountId(!link.account.0), &link.code));
+            let longer = format!("{}.", link.code);
+            prop_assert!(!entry.is_of(link.account, &longer));
+            prop_assert_eq!(read, link);
+        }
+    }
+
+    #[test]
+    fn an_ordinary_link_is_small() {
+        let link = LinkRecord {
+            id: LinkId(1),
+            account: AccountId(2),
+            code: "jane2024".into(),
+            program: ProgramId(3),
+            affiliate: AffiliateId(4),
+            destination: None,
+            source_id: None,
+            asset_id: None,
+            expires_at: None,
+            deleted: false,
+        };
+        assert_eq!(LinkEntry::pack(&link).0.len(), 1 + 4 * 2 + 4 * 4 + "jane2024".len());
+    }
+}

@@ -78,17 +78,17 @@ struct Known {
     place: u64,
 }
 
-pub(super) struct LinkTable {
-    secret: RandomState,
+pub(super) struct LinkTable<S = RandomState> {
+    secret: S,
     places: HashMap<u64, Place, BuildHasherDefault<AsIs>>,
     known: HashMap<LinkId, Known>,
     live: AtomicUsize,
 }
 
-impl LinkTable {
-    pub(super) fn new(collector: &Arc<Collector>) -> Self {
+impl<S: BuildHasher> LinkTable<S> {
+    pub(super) fn new(secret: S, collector: &Arc<Collector>) -> Self {
         Self {
-            secret: RandomState::new(),
+            secret,
             places: HashMap::builder()
                 .hasher(BuildHasherDefault::default())
                 .shared_collector(Arc::clone(collector))
@@ -170,5 +170,107 @@ impl LinkTable {
             Some(entries) => self.places.insert(place, entries, guard),
             None => self.places.remove(&place, guard),
         };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use crate::{
+        catalog::model::{LinkStep, link_steps, newest, shuffled},
+        domain::ids::{AffiliateId, ProgramId},
+    };
+
+    use super::*;
+
+    #[test]
+    fn a_place_is_no_larger_than_a_link() {
+        assert_eq!(size_of::<Place>(), size_of::<LinkEntry>());
+    }
+
+    /// Gives every code the same hash.
+    #[derive(Clone, Copy)]
+    struct Collides;
+
+    impl BuildHasher for Collides {
+        type Hasher = Zero;
+
+        fn build_hasher(&self) -> Zero {
+            Zero
+        }
+    }
+
+    struct Zero;
+
+    impl Hasher for Zero {
+        fn write(&mut self, _: &[u8]) {}
+
+        fn finish(&self) -> u64 {
+            0
+        }
+    }
+
+    fn check<S: BuildHasher>(secret: S, steps: &[LinkStep]) {
+        let collector = Arc::new(Collector::new());
+        let table = LinkTable::new(secret, &collector);
+        let guard = collector.enter();
+        for step in steps {
+            table.apply(step.version, &step.link, &guard);
+        }
+
+        let newest = newest(steps);
+        let live: Vec<&LinkRecord> = newest.values().copied().filter(|link| !link.deleted).collect();
+        assert_eq!(table.len(), live.len());
+        for (id, link) in &newest {
+            let expected = (!link.deleted).then(|| LinkEntry::pack(link));
+            assert_eq!(table.by_id(*id, &guard), expected.as_ref());
+        }
+        for step in steps {
+            let (account, code) = (step.link.account, step.link.code.as_str());
+            let claims = live.iter().filter(|link| link.account == account && link.code == code);
+            let expected = claims.max_by_key(|link| link.id).map(|link| LinkEntry::pack(link));
+            assert_eq!(table.by_code(account, code, &guard), expected.as_ref());
+        }
+        // Nothing is left behind of codes that nobody has.
+        let entries: usize = table.places.iter(&guard).map(|(_, place)| place.entries().len()).sum();
+        assert_eq!(entries, live.len());
+        assert!(table.places.iter(&guard).all(|(_, place)| !place.entries().is_empty()));
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_arrival_does_not_matter(steps in link_steps().prop_flat_map(shuffled)) {
+            check(RandomState::new(), &steps);
+            check(Collides, &steps);
+        }
+    }
+
+    #[test]
+    fn a_code_goes_from_a_deleted_link_to_a_later_one() {
+        let link = |id, code: &str, deleted| LinkRecord {
+            id: LinkId(id),
+            account: AccountId(1),
+            code: code.into(),
+            program: ProgramId(1),
+            affiliate: AffiliateId(1),
+            destination: None,
+            source_id: None,
+            asset_id: None,
+            expires_at: None,
+            deleted,
+        };
+        let history = [(1, link(1, "jane", false)), (2, link(1, "jane", true)), (1, link(2, "jane", false))];
+        for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+            let collector = Arc::new(Collector::new());
+            let table = LinkTable::new(RandomState::new(), &collector);
+            let guard = collector.enter();
+            for step in order {
+                table.apply(history[step].0, &history[step].1, &guard);
+            }
+            assert_eq!(table.by_code(AccountId(1), "jane", &guard).map(LinkEntry::id), Some(LinkId(2)));
+            assert_eq!(table.by_id(LinkId(1), &guard), None, "{order:?}");
+            assert_eq!(table.len(), 1, "{order:?}");
+        }
     }
 }

@@ -5,8 +5,12 @@
 
 mod link_entry;
 mod link_table;
+#[cfg(test)]
+mod model;
 mod records;
 mod table;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 pub use link_entry::LinkEntry;

@@ -4,9 +4,12 @@
 //! replaces the lower in any order of arrival; a deleted thing is remembered by its version, so that no late
 //! delivery brings it back.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    hash::RandomState,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use papaya::LocalGuard;
@@ -91,7 +94,7 @@ impl Catalog {
             keys: Versions::new(&collector),
             programs: NamedVersions::new(&collector),
             affiliates: Versions::new(&collector),
-            links: LinkTable::new(&collector),
+            links: LinkTable::new(RandomState::new(), &collector),
             loaded: AtomicBool::new(false),
             collector,
         }

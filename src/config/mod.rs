@@ -2,6 +2,16 @@
 //!
 //! Nothing else reads the environment or a file of settings. An unknown key, a value out of its range or a pair of
 //! values that do not go together refuses to start and names the key.
+//!
+//! [`load()`] puts the sources on top of each other, [`Settings::validate`] holds the rules between keys.
+
+mod error;
+mod load;
+mod validate;
+
+pub use error::{ConfigError, Origin, Problem};
+pub use load::{DEFAULT_TOML, DEV_TOML, ENV_PREFIX, Loaded, Override, Sources, load};
+pub use validate::{RANGES, Range, Secret, parse_secret};
 
 use std::{net::SocketAddr, path::PathBuf};
 
@@ -73,6 +83,7 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
 }
 
+/// Where the state is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreSettings {
@@ -94,6 +105,7 @@ pub struct SpoolSettings {
     pub commit_ms: u64,
 }
 
+/// Where visitors are.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GeoipSettings {
@@ -107,6 +119,14 @@ pub struct GeoipSettings {
     pub check_interval_ms: u64,
 }
 
+impl Default for Settings {
+    /// What `config/default.toml` says.
+    #[expect(clippy::expect_used, reason = "the file is compiled in and a test reads it")]
+    fn default() -> Self {
+        toml::from_str(DEFAULT_TOML).expect("config/default.toml is whole")
+    }
+}
+
 /// Signing keys of click tokens.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -115,6 +135,7 @@ pub struct TokenSettings {
     pub keys: Vec<TokenKeySettings>,
 }
 
+/// One signing key.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenKeySettings {
@@ -134,6 +155,7 @@ impl std::fmt::Debug for TokenKeySettings {
     }
 }
 
+/// Who follows a link.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisitorSettings {
@@ -154,6 +176,7 @@ impl std::fmt::Debug for VisitorSettings {
     }
 }
 
+/// From the event log to the ledger.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SettlementSettings {
@@ -169,7 +192,8 @@ pub struct SettlementSettings {
     pub click_retention_days: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// Text on a terminal, JSON otherwise.
@@ -178,6 +202,18 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// As it stands in a file of settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+/// What the process says about itself.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {

@@ -9,6 +9,9 @@ use super::{
     time::Timestamp,
 };
 
+/// How far clocks may differ: a conversion may lie this much before its click or after its receipt. Milliseconds.
+pub const TOLERANCE_MS: i64 = 5 * 60 * 1000;
+
 /// What an input points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Candidate {
@@ -134,21 +137,210 @@ pub enum Attribution {
 
 /// Tries the inputs in their order (MONEY 2).
 pub fn attribute(facts: &Facts) -> Attribution {
-    todo!()
+    let mut passed_over = Vec::new();
+    for input in Input::ALL {
+        match attempt(*input, facts) {
+            Attempt::Nothing => {}
+            Attempt::Failed(warning) => passed_over.push(PassedOver { input: *input, warning }),
+            Attempt::Waits(waits) => return Attribution::Pending(waits),
+            Attempt::Found(found) => return decide(*input, found, facts, passed_over),
+        }
+    }
+    Attribution::Rejected(Rejection::Unattributed, passed_over)
 }
 
-/// Whether the affiliate may earn: approved in the program and suspended nowhere, both as it stood when the
-/// conversion happened. `None`: never enrolled, or nothing was ever said about it everywhere.
+/// What one input comes to.
+enum Attempt {
+    /// It was not given, or it is a customer that nobody knows yet.
+    Nothing,
+    Failed(Warning),
+    Waits(Waits),
+    Found(Found),
+}
+
+struct Found {
+    candidate: Candidate,
+    click: Option<ClickFact>,
+}
+
+impl Found {
+    fn without_click(candidate: Candidate) -> Attempt {
+        Attempt::Found(Self { candidate, click: None })
+    }
+}
+
+fn attempt(input: Input, facts: &Facts) -> Attempt {
+    match input {
+        Input::CustomerId => customer(facts).map_or(Attempt::Nothing, Found::without_click),
+        Input::Coupon => match &facts.coupon {
+            Given::Absent => Attempt::Nothing,
+            Given::Unknown => Attempt::Failed(Warning::UnknownCoupon),
+            Given::Found(coupon) if coupon.is_valid(facts.occurred_at) => {
+                Found::without_click(coupon.candidate)
+            }
+            Given::Found(_) => Attempt::Failed(Warning::CouponExpired),
+        },
+        Input::ReferralCode => named(&facts.referral_code, Warning::UnknownReferralCode),
+        Input::Click => click(facts),
+        Input::AssetSource => named(&facts.asset_source, Warning::UnknownAssetSource),
+        Input::TrackingId => tracking_id(facts),
+    }
+}
+
+/// The customer in the named program or, where none is named, in the only one of those asked for that knows it.
+fn customer(facts: &Facts) -> Option<Candidate> {
+    let Given::Found(customers) = &facts.customers else {
+        return None;
+    };
+    let admitted = |program| match facts.named_program {
+        Some(named) => program == named,
+        None => facts.in_group(program),
+    };
+    let mut known = customers.iter().filter(|customer| admitted(customer.program));
+    let first = known.next()?;
+    known.next().is_none().then_some(*first)
+}
+
+fn named(given: &Given<Candidate>, unknown: Warning) -> Attempt {
+    match given {
+        Given::Absent => Attempt::Nothing,
+        Given::Unknown => Attempt::Failed(unknown),
+        Given::Found(candidate) => Found::without_click(*candidate),
+    }
+}
+
+fn click(facts: &Facts) -> Attempt {
+    let missing = |waits| match facts.waited_out {
+        true => Attempt::Failed(Warning::UnknownClick),
+        false => Attempt::Waits(waits),
+    };
+    match &facts.click {
+        ClickEvidence::Absent => Attempt::Nothing,
+        ClickEvidence::Unknown => Attempt::Failed(Warning::UnknownClick),
+        ClickEvidence::Forged => Attempt::Failed(Warning::ClickForged),
+        ClickEvidence::NotStored => missing(Waits::ClickNotStored),
+        ClickEvidence::UnknownKey => missing(Waits::TokenKeyUnknown),
+        ClickEvidence::Proven(click) => match click.check(facts.occurred_at) {
+            Ok(()) => Attempt::Found(Found { candidate: click.candidate, click: Some(*click) }),
+            Err(warning) => Attempt::Failed(warning),
+        },
+    }
+}
+
+fn tracking_id(facts: &Facts) -> Attempt {
+    match &facts.tracking_id {
+        Given::Absent => Attempt::Nothing,
+        Given::Unknown => Attempt::Failed(Warning::UnknownTrackingId),
+        Given::Found(click) => match click.check(facts.occurred_at) {
+            Ok(()) => Attempt::Found(Found { candidate: click.candidate, click: Some(*click) }),
+            Err(Warning::ClickExpired) => Attempt::Failed(Warning::ClickExpired),
+            // It is not among the clicks that are looked for.
+            Err(_) => Attempt::Failed(Warning::UnknownTrackingId),
+        },
+    }
+}
+
+/// An input has resolved: its program has to be the one asked for, and a customer known there goes before it.
+fn decide(input: Input, found: Found, facts: &Facts, passed_over: Vec<PassedOver>) -> Attribution {
+    let program = found.candidate.program;
+    let named = facts.named_program.is_none_or(|named| named == program);
+    if !named || !facts.in_group(program) {
+        return Attribution::Rejected(Rejection::ProgramMismatch, passed_over);
+    }
+    let known = match &facts.customers {
+        Given::Found(customers) => customers.iter().find(|customer| customer.program == program),
+        Given::Absent | Given::Unknown => None,
+    };
+    if let Some(candidate) = known {
+        return Attribution::Resolved(Resolved {
+            input: Input::CustomerId,
+            named_by: (input != Input::CustomerId).then_some(input),
+            candidate: *candidate,
+            click_id: None,
+            clicked_at: None,
+            review: false,
+            window_days: None,
+            known_customer: true,
+            passed_over,
+        });
+    }
+    Attribution::Resolved(Resolved {
+        input,
+        named_by: None,
+        candidate: found.candidate,
+        click_id: found.click.map(|click| click.click_id),
+        clicked_at: found.click.map(|click| click.clicked_at),
+        review: found.click.is_some_and(|click| click.review),
+        window_days: found.click.filter(|click| !click.any_age).map(|click| click.cookie_time_days),
+        known_customer: false,
+        passed_over,
+    })
+}
+
+impl Facts {
+    fn in_group(&self, program: ProgramId) -> bool {
+        self.group.as_ref().is_none_or(|programs| programs.contains(&program))
+    }
+}
+
+impl CouponFact {
+    fn is_valid(&self, at: Timestamp) -> bool {
+        self.starts_at.is_none_or(|start| start <= at) && self.ends_at.is_none_or(|end| at < end)
+    }
+}
+
+impl ClickFact {
+    /// Whether a conversion at `at` may be attributed to this click.
+    fn check(&self, at: Timestamp) -> Result<(), Warning> {
+        let at =
+            if at < self.clicked_at && self.clicked_at <= at + TOLERANCE_MS { self.clicked_at } else { at };
+        if !self.any_age && at > self.clicked_at.plus_days(self.cookie_time_days.into()) {
+            return Err(Warning::ClickExpired);
+        }
+        if !self.attributable {
+            return Err(Warning::ClickInvalidTraffic);
+        }
+        if at < self.clicked_at {
+            return Err(Warning::ConversionBeforeClick);
+        }
+        Ok(())
+    }
+}
+
+/// Whether the affiliate may earn (MONEY 2, end): approved in the program and suspended nowhere, both as it stood
+/// when the conversion happened. `None`: nothing had been said by then; for `in_program` that is never enrolled.
+///
+/// # Errors
+/// [`Rejection::AffiliateNotApproved`], [`Rejection::AffiliateSuspended`].
 pub fn admit(in_program: Option<Standing>, everywhere: Option<Standing>) -> Result<(), Rejection> {
-    todo!()
+    match in_program {
+        Some(Standing::Approved) if everywhere == Some(Standing::Suspended) => {
+            Err(Rejection::AffiliateSuspended)
+        }
+        Some(Standing::Approved) => Ok(()),
+        Some(Standing::Suspended) => Err(Rejection::AffiliateSuspended),
+        Some(Standing::Pending | Standing::Disapproved) | None => Err(Rejection::AffiliateNotApproved),
+    }
 }
 
-/// Whether a conversion may claim to have happened at `occurred_at` (MONEY 2).
+/// Whether a conversion may claim to have happened at `occurred_at` (MONEY 2, end); the limits are included.
+///
+/// # Errors
+/// [`Rejection::OccurredInFuture`], [`Rejection::OccurredTooLongAgo`].
 pub fn check_occurred_at(
     occurred_at: Timestamp,
     received_at: Timestamp,
     max_age_days: u32,
     may_import: bool,
 ) -> Result<(), Rejection> {
-    todo!()
+    if occurred_at > received_at + TOLERANCE_MS {
+        return Err(Rejection::OccurredInFuture);
+    }
+    if !may_import && received_at > occurred_at.plus_days(max_age_days.into()) {
+        return Err(Rejection::OccurredTooLongAgo);
+    }
+    Ok(())
 }
+
+#[cfg(test)]
+mod tests;

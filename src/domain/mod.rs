@@ -2,8 +2,8 @@
 
 pub mod amount;
 pub mod attribution;
-pub mod explanation;
 pub mod destination;
+pub mod explanation;
 pub mod ids;
 pub mod postings;
 pub mod pricing;

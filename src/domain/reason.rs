@@ -154,5 +154,11 @@ codes! {
         Reduced = "reduced",
         Refunded = "refunded",
         Disapproved = "disapproved",
+        PaymentRecorded = "payment_recorded",
+        PaymentCancelled = "payment_cancelled",
+        PayoutCreated = "payout_created",
+        PayoutPaid = "payout_paid",
+        /// A payout failed or was cancelled.
+        PayoutReturned = "payout_returned",
     }
 }

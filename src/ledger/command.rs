@@ -49,6 +49,7 @@ pub enum Command {
     Receive {
         event: Box<Event>,
         evidence: Box<Evidence>,
+        terms: Terms,
     },
     /// A pending conversion is tried again; `waited_out`: its time is over.
     RetryConversion {
@@ -56,15 +57,15 @@ pub enum Command {
         evidence: Box<Evidence>,
         waited_out: bool,
     },
-    /// A pending refund's time is over, or its conversion is there.
-    RetryRefund {
+    /// A pending refund's time is over and its conversion did not come.
+    GiveUpRefund {
         refund: Uuid,
-        waited_out: bool,
     },
     /// Somebody accepted a held conversion.
     AcceptHeld {
         conversion: Uuid,
         evidence: Box<Evidence>,
+        terms: Terms,
     },
     /// Somebody refused a held conversion.
     DeclineHeld {
@@ -76,6 +77,15 @@ pub enum Command {
     DisapproveLine {
         line: Uuid,
     },
+}
+
+/// The operator's limits at the time of the command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Terms {
+    /// Days after which a conversion needs a key with the scope `import`.
+    pub max_age_days: u32,
+    /// Milliseconds that an event waits for its click, its key or its conversion.
+    pub pending_time_ms: i64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::{
     domain::{
+        attribution::TOLERANCE_MS,
         ids::{AccountId, LinkId, Prefix},
         time::Timestamp,
         token::{KeyRing, TokenError},
@@ -13,9 +14,6 @@ use crate::{
     events::Conversion,
     store::entities::click,
 };
-
-/// A conversion up to this long before its click still counts (MONEY 2), in milliseconds.
-const CLOCK_SKEW_MS: i64 = 5 * 60 * 1000;
 
 /// A click that is proven, by its token or by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +51,11 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether the click or the key that would prove it is still not there.
+    pub fn click_is_missing(&self) -> bool {
+        matches!(self.click, ClickProof::NotStored | ClickProof::UnknownKey)
+    }
+
     /// Looks at everything that a conversion says of its click.
     pub async fn gather(
         db: &impl ConnectionTrait,
@@ -124,7 +127,7 @@ async fn latest_tracked(
         .filter(click::Column::AccountId.eq(account.0))
         .filter(click::Column::TrackingId.eq(tracking_id))
         .filter(click::Column::Attributable.eq(true))
-        .filter(click::Column::ClickedAt.lte((occurred_at + CLOCK_SKEW_MS).0))
+        .filter(click::Column::ClickedAt.lte((occurred_at + TOLERANCE_MS).0))
         .order_by_desc(click::Column::ClickedAt)
         .order_by_desc(click::Column::Id)
         .one(db)

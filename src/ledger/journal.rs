@@ -16,6 +16,8 @@ pub(super) struct Entry<'a> {
     pub seq: i64,
     pub at: Timestamp,
     made: u32,
+    posted: i32,
+    changed: i32,
 }
 
 impl<'a> Entry<'a> {
@@ -27,7 +29,7 @@ impl<'a> Entry<'a> {
     ) -> Result<Self, LedgerError> {
         let row = account::Entity::find_by_id(account.0).lock_exclusive().one(tx).await?;
         let row = row.ok_or(LedgerError::NotFound("account"))?;
-        Ok(Self { tx, account, seq: row.last_seq + 1, at, made: 0 })
+        Ok(Self { tx, account, seq: row.last_seq + 1, at, made: 0, posted: 0, changed: 0 })
     }
 
     /// A new id that a replay of the journal makes again: a UUIDv7 whose random part is a hash of its place.
@@ -40,6 +42,18 @@ impl<'a> Entry<'a> {
         let mut random = [0_u8; 10];
         random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
         Builder::from_unix_timestamp_millis(u64::try_from(self.at.0).unwrap_or(0), &random).into_uuid()
+    }
+
+    /// The number of the next posting of this place, from 1.
+    pub fn next_posting(&mut self) -> i32 {
+        self.posted += 1;
+        self.posted
+    }
+
+    /// The number of the next change of a line at this place, from 1.
+    pub fn next_change(&mut self) -> i32 {
+        self.changed += 1;
+        self.changed
     }
 
     /// Writes the command at its place.

@@ -4,36 +4,62 @@
 //! account's journal, all in the caller's transaction. "Before" in the rules means a lower `seq`. A command that
 //! changes nothing (a repeat, a rejected event) takes no place in the order and is not journaled.
 
+mod claims;
 mod command;
+mod conversion;
 mod error;
 mod evidence;
+mod explain;
+mod facts;
+pub mod intake;
 mod journal;
+mod lines;
+mod posting;
+mod programs;
 pub mod publish;
+mod refund;
+pub mod replay;
 mod rules;
+pub mod verify;
 
-pub use command::{Command, PutAffiliate, PutCoupon, PutLink, PutProgram};
+pub use command::{Command, PutAffiliate, PutCoupon, PutLink, PutProgram, Terms};
 pub use error::LedgerError;
 pub use evidence::{ClickProof, Evidence, ProvenClick};
+pub use explain::explain;
+pub use intake::Intake;
 use journal::Entry;
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 
-use crate::domain::{
-    attribution::PassedOver,
-    ids::AccountId,
-    reason::{Rejection, Waits},
-    time::Timestamp,
+use crate::{
+    domain::{
+        attribution::PassedOver,
+        ids::AccountId,
+        reason::{Rejection, Waits},
+        review::Decision,
+        time::Timestamp,
+    },
+    events::Body,
 };
+
+/// A refund that had come before the conversion that has now settled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Woken {
+    pub refund: Uuid,
+    pub rejected: Option<Rejection>,
+}
 
 /// What a command did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// A rule, a standing, a link, a coupon, the status of a line is as asked.
     Done,
-    /// The conversion (or refund) of this id has settled, and so have others that waited for it.
+    /// The conversion or refund of this id has settled. Held ones that it replaced are its duplicates now, refunds
+    /// that waited for it were applied.
     Settled {
         id: Uuid,
-        woken: Vec<Uuid>,
+        replaced: Vec<Uuid>,
+        woken: Vec<Woken>,
     },
     /// It was taken before, under this id.
     Duplicate {
@@ -50,12 +76,29 @@ pub enum Effect {
     Declined {
         id: Uuid,
     },
-    /// Nothing was changed and nothing claimed.
+    /// It was not taken, and claims nothing.
     Rejected {
         reason: Rejection,
         detail: Option<String>,
         passed_over: Vec<PassedOver>,
     },
+}
+
+/// An effect, and whether it has a place in the account's order.
+#[derive(Debug)]
+struct Applied {
+    effect: Effect,
+    changed: bool,
+}
+
+impl Applied {
+    fn changed(effect: Effect) -> Self {
+        Self { effect, changed: true }
+    }
+
+    fn unchanged(effect: Effect) -> Self {
+        Self { effect, changed: false }
+    }
 }
 
 /// Lets a command take effect, in the caller's transaction.
@@ -65,21 +108,44 @@ pub async fn apply(
     at: Timestamp,
     command: &Command,
 ) -> Result<Effect, LedgerError> {
-    let entry = Entry::begin(tx, account, at).await?;
-    match command {
-        Command::PutProgram(put) => rules::put_program(&entry, put).await?,
-        Command::DeleteProgram { program } => rules::delete_program(&entry, *program).await?,
-        Command::PutAffiliate(put) => rules::put_affiliate(&entry, put).await?,
-        Command::DeleteAffiliate { affiliate } => rules::delete_affiliate(&entry, *affiliate).await?,
-        Command::SetStanding { program, affiliate, standing } => {
-            rules::set_standing(&entry, *program, *affiliate, *standing).await?;
-        }
-        Command::PutLink(put) => rules::put_link(&entry, put).await?,
-        Command::DeleteLink { link } => rules::delete_link(&entry, *link).await?,
-        Command::PutCoupon(put) => rules::put_coupon(&entry, put).await?,
-        Command::DeleteCoupon { coupon } => rules::delete_coupon(&entry, *coupon).await?,
-        _ => unimplemented!(),
+    let mut entry = Entry::begin(tx, account, at).await?;
+    let applied = execute(&mut entry, command).await?;
+    if applied.changed {
+        entry.write(command).await?;
     }
-    entry.write(command).await?;
-    Ok(Effect::Done)
+    Ok(applied.effect)
+}
+
+async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, LedgerError> {
+    match command {
+        Command::PutProgram(put) => rules::put_program(entry, put).await?,
+        Command::DeleteProgram { program } => rules::delete_program(entry, *program).await?,
+        Command::PutAffiliate(put) => rules::put_affiliate(entry, put).await?,
+        Command::DeleteAffiliate { affiliate } => rules::delete_affiliate(entry, *affiliate).await?,
+        Command::SetStanding { program, affiliate, standing } => {
+            rules::set_standing(entry, *program, *affiliate, *standing).await?;
+        }
+        Command::PutLink(put) => rules::put_link(entry, put).await?,
+        Command::DeleteLink { link } => rules::delete_link(entry, *link).await?,
+        Command::PutCoupon(put) => rules::put_coupon(entry, put).await?,
+        Command::DeleteCoupon { coupon } => rules::delete_coupon(entry, *coupon).await?,
+        Command::Receive { event, evidence, terms } => match &event.body {
+            Body::Conversion(body) => {
+                return conversion::receive(entry, event, body, evidence, *terms).await;
+            }
+            Body::Refund(body) => return refund::receive(entry, event, body, *terms).await,
+            Body::Click(_) | Body::End => return Err(LedgerError::NotFound("money in this event")),
+        },
+        Command::RetryConversion { conversion, evidence, waited_out } => {
+            return conversion::retry(entry, *conversion, evidence, *waited_out).await;
+        }
+        Command::GiveUpRefund { refund } => return refund::give_up(entry, *refund).await,
+        Command::AcceptHeld { conversion, evidence, terms } => {
+            return conversion::accept(entry, *conversion, evidence, *terms).await;
+        }
+        Command::DeclineHeld { conversion } => return conversion::decline(entry, *conversion).await,
+        Command::ApproveLine { line } => return lines::review(entry, *line, Decision::Approve).await,
+        Command::DisapproveLine { line } => return lines::review(entry, *line, Decision::Disapprove).await,
+    }
+    Ok(Applied::changed(Effect::Done))
 }

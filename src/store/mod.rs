@@ -10,6 +10,7 @@ pub mod entities;
 pub mod keys;
 mod migrations;
 pub mod sequences;
+pub mod streams;
 
 use std::{fmt, path::Path, time::Duration};
 

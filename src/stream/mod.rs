@@ -4,6 +4,8 @@
 //! an [`EventSource`] hands them out in order. Where a reader stands is not kept here: settlement keeps it in the
 //! store, in the transaction that has the effect, and [`seek`](EventSource::seek)s there.
 
+pub mod spool;
+
 use std::{
     fmt,
     future::Future,
@@ -26,6 +28,14 @@ pub enum Topic {
 
 impl Topic {
     pub const ALL: [Self; 2] = [Self::Clicks, Self::Conversions];
+
+    /// Its place in arrays with one element per topic, as in [`ALL`](Self::ALL).
+    pub const fn index(self) -> usize {
+        match self {
+            Self::Clicks => 0,
+            Self::Conversions => 1,
+        }
+    }
 
     /// The name on Kafka, and in the store's positions.
     pub const fn name(self) -> &'static str {

@@ -1,1 +1,98 @@
-//! Metrics of `settlement`.
+//! Metrics of settlement.
+
+use metrics::{Counter, Gauge, Histogram};
+
+use super::series::{counter_with, gauge_with, histogram_with};
+use crate::{domain::reason::Outcome, stream::Topic};
+
+/// Resolved handles of both consumers.
+#[derive(Clone, Debug)]
+pub struct SettlementMetrics {
+    pub clicks: ConsumerMetrics,
+    pub conversions: ConsumerMetrics,
+    /// Conversions and refunds that wait.
+    pub pending: Gauge,
+    /// Age of the oldest that waits.
+    pub pending_age: Gauge,
+}
+
+/// The series of one consumer.
+#[derive(Clone, Debug)]
+pub struct ConsumerMetrics {
+    outcomes: Vec<(Outcome, Counter)>,
+    /// Events whose number was seen before.
+    pub redelivered: Counter,
+    /// Time of one transaction, from its begin to its commit.
+    pub settle: Histogram,
+    /// Batches that failed and were tried again one by one.
+    pub retried: Counter,
+    /// 1 while the consumer cannot go on: somebody has to look.
+    pub stalled: Gauge,
+    /// Time from receipt to settlement of the last event.
+    pub lag: Gauge,
+}
+
+impl SettlementMetrics {
+    pub fn register() -> Self {
+        Self {
+            clicks: ConsumerMetrics::register(Topic::Clicks),
+            conversions: ConsumerMetrics::register(Topic::Conversions),
+            pending: gauge_with("waypost_pending_events", "Conversions and refunds that wait.", &[]),
+            pending_age: gauge_with(
+                "waypost_pending_oldest_age_seconds",
+                "Age of the oldest event that waits, in seconds.",
+                &[],
+            ),
+        }
+    }
+}
+
+impl ConsumerMetrics {
+    fn register(topic: Topic) -> Self {
+        let topic = match topic {
+            Topic::Clicks => "clicks",
+            Topic::Conversions => "conversions",
+        };
+        let label = [("topic", topic)];
+        let outcome = |outcome: Outcome| {
+            let labels = [("topic", topic), ("outcome", outcome.as_str())];
+            let help = "Events by the outcome that settlement gave them.";
+            (outcome, counter_with("waypost_settled_events_total", help, &labels))
+        };
+        Self {
+            outcomes: Outcome::ALL.iter().copied().map(outcome).collect(),
+            redelivered: counter_with(
+                "waypost_redelivered_events_total",
+                "Events whose number was seen before; they changed nothing.",
+                &label,
+            ),
+            settle: histogram_with(
+                "waypost_settle_seconds",
+                "Time of one settlement transaction in seconds.",
+                &label,
+            ),
+            retried: counter_with(
+                "waypost_settle_retries_total",
+                "Batches that failed and were tried again event by event.",
+                &label,
+            ),
+            stalled: gauge_with(
+                "waypost_settlement_stalled",
+                "1 while a consumer cannot go on and somebody has to look.",
+                &label,
+            ),
+            lag: gauge_with(
+                "waypost_settlement_lag_seconds",
+                "Time from receipt to settlement of the last event, in seconds.",
+                &label,
+            ),
+        }
+    }
+
+    /// Counts events under an outcome.
+    pub fn count(&self, outcome: Outcome, events: u64) {
+        if let Some((_, counter)) = self.outcomes.iter().find(|(known, _)| *known == outcome) {
+            counter.increment(events);
+        }
+    }
+}

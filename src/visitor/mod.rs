@@ -4,6 +4,7 @@
 //! visitor goes into keyed hashes and look-ups and never leaves the process.
 
 pub mod address;
+mod crawler_patterns;
 pub mod fingerprint;
 pub mod geo;
 pub mod recent;

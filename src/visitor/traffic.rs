@@ -72,3 +72,72 @@ fn says_prefetch(value: &HeaderValue) -> bool {
         ["prefetch", "prerender", "preview"].iter().any(|known| word.eq_ignore_ascii_case(known.as_bytes()))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Signals> {
+        (0..32_u8).map(|bits| Signals {
+            head: bits & 1 != 0,
+            opted_out: bits & 2 != 0,
+            prefetch: bits & 4 != 0,
+            crawler: bits & 8 != 0,
+            hosting: bits & 16 != 0,
+        })
+    }
+
+    #[test]
+    fn a_signal_alone_gives_its_class() {
+        let none = Signals::default();
+        for (signals, class) in [
+            (none, TrafficClass::Valid),
+            (Signals { head: true, ..none }, TrafficClass::Head),
+            (Signals { opted_out: true, ..none }, TrafficClass::OptedOut),
+            (Signals { prefetch: true, ..none }, TrafficClass::Prefetch),
+            (Signals { crawler: true, ..none }, TrafficClass::Crawler),
+            (Signals { hosting: true, ..none }, TrafficClass::Datacenter),
+        ] {
+            assert_eq!(signals.class(), class);
+        }
+    }
+
+    #[test]
+    fn no_class_masks_a_stricter_one() {
+        for signals in all() {
+            let class = signals.class();
+            assert_eq!(class == TrafficClass::OptedOut, signals.opted_out, "{signals:?}");
+            let strict = signals.opted_out || signals.head || signals.crawler;
+            assert_eq!(class.attributes(), !strict, "{signals:?}");
+            assert_eq!(class.needs_review(), signals.hosting && !strict, "{signals:?}");
+            assert_ne!(class, TrafficClass::Duplicate, "{signals:?}");
+        }
+    }
+
+    #[test]
+    fn fetching_ahead_is_seen_in_every_header_that_says_so() {
+        for (name, value, expected) in [
+            ("sec-purpose", "prefetch", true),
+            ("sec-purpose", "prefetch;prerender", true),
+            ("sec-purpose", "prefetch; anonymous-client-ip", true),
+            ("sec-purpose", "Prefetch", true),
+            ("purpose", "prefetch", true),
+            ("purpose", "preview", true),
+            ("x-purpose", "preview", true),
+            ("x-moz", "prefetch", true),
+            ("x-moz", " prefetch ", true),
+            ("sec-purpose", "navigate", false),
+            ("sec-purpose", "prefetching", false),
+            ("sec-purpose", "", false),
+            ("x-other", "prefetch", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(HeaderName::from_static(name), value.parse().unwrap());
+            assert_eq!(is_prefetch(&headers), expected, "{name}: {value}");
+            headers.insert(SEC_PURPOSE, "x".parse().unwrap());
+            headers.append(SEC_PURPOSE, "prefetch".parse().unwrap());
+            assert!(is_prefetch(&headers));
+        }
+        assert!(!is_prefetch(&HeaderMap::new()));
+    }
+}

@@ -10,6 +10,9 @@ pub struct Model {
     pub line_id: Uuid,
     #[sea_orm(primary_key, auto_increment = false)]
     pub seq: i64,
+    /// From 1 in its seq.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub number: i32,
     pub account_id: i64,
     pub at: i64,
     /// `approved`, `disapproved`, `reopened`, `refunded`.

@@ -10,7 +10,7 @@ pub struct Model {
     pub id: Uuid,
     pub account_id: i64,
     pub seq: Option<i64>,
-    /// `settled` or `pending`.
+    /// `settled`, `pending`, or `rejected` (waited in vain).
     pub status: String,
     pub event_id: Uuid,
     pub fingerprint: String,

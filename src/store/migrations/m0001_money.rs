@@ -109,6 +109,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .table("line_changes")
             .col(uuid("line_id"))
             .col(big_integer("seq"))
+            .col(integer("number"))
             .col(big_integer("account_id"))
             .col(big_integer("at"))
             .col(text("what"))
@@ -117,7 +118,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(text("status_before"))
             .col(text("status_after"))
             .col(uuid_null("refund_id"))
-            .primary_key(Index::create().col("line_id").col("seq"))
+            .primary_key(Index::create().col("line_id").col("seq").col("number"))
             .to_owned(),
         Table::create()
             .table("refunds")

@@ -1,66 +1,143 @@
 //! One MaxMind-format file in memory.
 //!
-//! Countries are read in both shapes that are about: `country.iso_code` (MaxMind's own) and a flat `country_code`;
-//! networks from `autonomous_system_number`.
+//! Countries are read in both shapes that are about: `country.iso_code`, MaxMind's own, and a flat `country_code`.
+//! Networks are read from `autonomous_system_number`.
 
 use std::{
+    io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use maxminddb::{MaxMindDbError, Reader};
-use serde::Deserialize;
+use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader};
+
+use crate::telemetry::visitor::{DatabaseMetrics, VisitorMetrics};
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum GeoError {
     #[error("cannot read the GeoIP database {}: {source}", path.display())]
-    Unreadable { path: PathBuf, source: std::io::Error },
-    #[error("{} is no usable GeoIP database: {source}", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    #[error("{} is no sound GeoIP database: {source}", path.display())]
     Damaged { path: PathBuf, source: MaxMindDbError },
+    /// As when the files of `geoip.country` and `geoip.asn` are exchanged.
+    #[error("the GeoIP database {} ({found}) holds no {wanted}", path.display())]
+    WrongKind { path: PathBuf, found: String, wanted: &'static str },
 }
+
+impl GeoError {
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self, Self::Unreadable { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
+/// What a database is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Country,
+    Network,
+}
+
+impl Kind {
+    pub(super) const fn wanted(self) -> &'static str {
+        match self {
+            Self::Country => "countries",
+            Self::Network => "networks",
+        }
+    }
+
+    pub(super) fn metrics(self, metrics: &VisitorMetrics) -> &DatabaseMetrics {
+        match self {
+            Self::Country => &metrics.country,
+            Self::Network => &metrics.network,
+        }
+    }
+}
+
+/// Where the answer stands in an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    FlatCountry,
+    NestedCountry,
+    Network,
+}
+
+impl Shape {
+    const fn candidates(kind: Kind) -> &'static [Self] {
+        match kind {
+            Kind::Country => &[Self::FlatCountry, Self::NestedCountry],
+            Kind::Network => &[Self::Network],
+        }
+    }
+
+    const fn path(self) -> &'static [PathElement<'static>] {
+        match self {
+            Self::FlatCountry => &[PathElement::Key("country_code")],
+            Self::NestedCountry => &[PathElement::Key("country"), PathElement::Key("iso_code")],
+            Self::Network => &[PathElement::Key("autonomous_system_number")],
+        }
+    }
+}
+
+/// Entries that are looked through for one that answers, before a database is said to be of another kind.
+const PROBES: usize = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Database {
     reader: Reader<Vec<u8>>,
-}
-
-#[derive(Deserialize)]
-struct CountryEntry<'a> {
-    #[serde(borrow)]
-    country: Option<Country<'a>>,
-    country_code: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct Country<'a> {
-    iso_code: Option<&'a str>,
-}
-
-#[derive(Deserialize)]
-struct NetworkEntry {
-    autonomous_system_number: Option<u32>,
+    shape: Shape,
 }
 
 impl Database {
-    pub(super) fn open(path: &Path) -> Result<Self, GeoError> {
+    /// Reads the whole file, checks its structure throughout, and looks up its first entries.
+    pub(super) fn open(path: &Path, kind: Kind) -> Result<Self, GeoError> {
         let bytes =
             std::fs::read(path).map_err(|source| GeoError::Unreadable { path: path.into(), source })?;
         let damaged = |source| GeoError::Damaged { path: path.into(), source };
         let reader = Reader::from_source(bytes).map_err(damaged)?;
         reader.verify().map_err(damaged)?;
-        Ok(Self { reader })
+        let shape = find_shape(&reader, kind).map_err(damaged)?.ok_or_else(|| GeoError::WrongKind {
+            path: path.into(),
+            found: reader.metadata().database_type.clone(),
+            wanted: kind.wanted(),
+        })?;
+        Ok(Self { reader, shape })
+    }
+
+    /// In seconds since 1970.
+    pub(super) fn built(&self) -> u64 {
+        self.reader.metadata().build_epoch
     }
 
     pub(super) fn country(&self, ip: IpAddr) -> Option<[u8; 2]> {
-        let entry: CountryEntry<'_> = self.reader.lookup(ip).ok()?.decode().ok()??;
-        let code = entry.country_code.or_else(|| entry.country?.iso_code)?;
-        let code: [u8; 2] = code.as_bytes().try_into().ok()?;
-        code.iter().all(u8::is_ascii_alphabetic).then(|| code.map(|letter| letter.to_ascii_uppercase()))
+        country(&self.reader.lookup(ip).ok()?, self.shape)
     }
 
     pub(super) fn network(&self, ip: IpAddr) -> Option<u32> {
-        let entry: NetworkEntry = self.reader.lookup(ip).ok()?.decode().ok()??;
-        entry.autonomous_system_number
+        network(&self.reader.lookup(ip).ok()?, self.shape)
     }
+}
+
+fn find_shape(reader: &Reader<Vec<u8>>, kind: Kind) -> Result<Option<Shape>, MaxMindDbError> {
+    for entry in reader.networks(Default::default())?.take(PROBES) {
+        let entry = entry?;
+        let answers = |shape: &Shape| match kind {
+            Kind::Country => country(&entry, *shape).is_some(),
+            Kind::Network => network(&entry, *shape).is_some(),
+        };
+        if let Some(shape) = Shape::candidates(kind).iter().copied().find(answers) {
+            return Ok(Some(shape));
+        }
+    }
+    Ok(None)
+}
+
+fn country(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<[u8; 2]> {
+    let code: &str = entry.decode_path(shape.path()).ok()??;
+    let code: [u8; 2] = code.as_bytes().try_into().ok()?;
+    code.iter().all(u8::is_ascii_alphabetic).then(|| code.map(|letter| letter.to_ascii_uppercase()))
+}
+
+fn network(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<u32> {
+    entry.decode_path(shape.path()).ok()?
 }

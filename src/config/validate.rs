@@ -1,0 +1,265 @@
+//! The rules that types alone do not hold: ranges, and keys that must go together.
+
+use std::net::SocketAddr;
+
+use data_encoding::HEXLOWER_PERMISSIVE;
+use tracing_subscriber::EnvFilter;
+
+use super::{EdgeSettings, Settings, TokenSettings};
+use crate::domain::{
+    ids::Slug,
+    token::{KeyRing, TokenKey},
+};
+
+/// 32 secret bytes.
+pub type Secret = [u8; 32];
+
+/// The limits of a number, both included. `config/default.toml` says the same; a test holds the two together.
+#[derive(Clone, Copy, Debug)]
+pub struct Range {
+    pub key: &'static str,
+    value: fn(&Settings) -> u64,
+    pub min: u64,
+    pub max: u64,
+}
+
+macro_rules! ranges {
+    ($($section:ident.$name:ident: $min:literal to $max:literal;)+) => {
+        &[$(Range {
+            key: concat!(stringify!($section), ".", stringify!($name)),
+            value: |settings| settings.$section.$name as u64,
+            min: $min,
+            max: $max,
+        }),+]
+    };
+}
+
+/// All numbers of the settings but the parts of lists.
+pub const RANGES: &[Range] = ranges! {
+    edge.cores: 0 to 1_024;
+    edge.max_connections: 1 to 10_000_000;
+    // Below 8 KiB hyper refuses to read at all.
+    edge.max_header_bytes: 8_192 to 1_048_576;
+    edge.max_body_bytes: 1_024 to 67_108_864;
+    edge.max_batch_events: 1 to 500;
+    edge.header_read_timeout_ms: 1 to 600_000;
+    edge.body_read_timeout_ms: 1 to 600_000;
+    edge.pixel_wait_ms: 1 to 30_000;
+    edge.drain_delay_ms: 0 to 600_000;
+    edge.drain_timeout_ms: 1 to 3_600_000;
+    api.max_body_bytes: 1_024 to 67_108_864;
+    api.request_timeout_ms: 1 to 600_000;
+    api.rate_limit_per_minute: 1 to 10_000_000;
+    spool.max_bytes: 1_048_576 to 1_099_511_627_776;
+    spool.commit_events: 1 to 1_000;
+    spool.commit_ms: 1 to 10;
+    geoip.check_interval_ms: 100 to 86_400_000;
+    visitor.user_agents: 1 to 1_000_000;
+    visitor.recent_visits: 1 to 100_000_000;
+    settlement.batch_events: 1 to 500;
+    settlement.batch_wait_ms: 1 to 100;
+    settlement.pending_time_ms: 1 to 2_592_000_000;
+    settlement.max_age_days: 1 to 3_650;
+    settlement.click_retention_days: 1 to 36_500;
+};
+
+/// Reads 64 hex digits.
+pub fn parse_secret(text: &str) -> Option<Secret> {
+    HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+impl TokenSettings {
+    /// The keys as they are used; none when they are to be made.
+    ///
+    /// # Errors
+    /// The key of the settings that is wrong (`token.keys[1].secret`) and why.
+    pub fn key_ring(&self) -> Result<Option<KeyRing>, (String, String)> {
+        if self.keys.is_empty() {
+            return Ok(None);
+        }
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (n, key) in self.keys.iter().enumerate() {
+            let secret = strong_secret(&key.secret)
+                .map_err(|message| (format!("token.keys[{n}].secret"), message.to_owned()))?;
+            keys.push(TokenKey { id: key.id, state: key.state, secret });
+        }
+        KeyRing::new(keys)
+            .map(Some)
+            .map_err(|error| ("token.keys".to_owned(), format!("cannot be used: {error}")))
+    }
+}
+
+/// A secret that was not typed as a placeholder.
+fn strong_secret(text: &str) -> Result<Secret, &'static str> {
+    let secret = parse_secret(text).ok_or("must be 64 hex digits; make one with `openssl rand -hex 32`")?;
+    if secret.iter().all(|byte| *byte == secret[0]) {
+        return Err("is a placeholder that anybody guesses; make one with `openssl rand -hex 32`");
+    }
+    Ok(secret)
+}
+
+impl Settings {
+    /// Every key that breaks a rule, with the rule. Empty: all is well.
+    pub fn validate(&self) -> Vec<(String, String)> {
+        let mut wrong = Vec::new();
+        let mut check = |right: bool, key: &str, message: String| {
+            if !right {
+                wrong.push((key.to_owned(), message));
+            }
+        };
+        for Range { key, value, min, max } in RANGES {
+            let value = value(self);
+            check(
+                (*min..=*max).contains(&value),
+                key,
+                format!("is {value}, but must be between {min} and {max}"),
+            );
+        }
+        check(!self.data_dir.as_os_str().is_empty(), "data_dir", "must not be empty".to_owned());
+        self.edge.validate(&mut check);
+        for (key, other) in [("edge.listen", self.edge.listen), ("api.listen", self.api.listen)] {
+            check(
+                !collide(self.admin.listen, other),
+                "admin.listen",
+                format!("is the same as `{key}`: {other}; each needs a port of its own"),
+            );
+        }
+        check(
+            self.edge.pixel_wait_ms > self.spool.commit_ms,
+            "edge.pixel_wait_ms",
+            format!(
+                "must be above `spool.commit_ms` ({} ms): no event is durable sooner",
+                self.spool.commit_ms
+            ),
+        );
+        let url = &self.store.url;
+        let sqlite = url.is_empty()
+            || url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains('?'));
+        check(sqlite, "store.url", "must be `sqlite:` and the path of a file, without parameters".to_owned());
+        check(
+            self.spool.path.as_os_str().is_empty()
+                || url.strip_prefix("sqlite:").map(Into::into) != Some(self.spool.path.clone()),
+            "spool.path",
+            "is the file of the store; the event log needs its own".to_owned(),
+        );
+        check(
+            self.geoip.hosting_networks.is_empty() || !self.geoip.asn.as_os_str().is_empty(),
+            "geoip.hosting_networks",
+            "has no effect without `geoip.asn`".to_owned(),
+        );
+        check(
+            self.settlement.click_retention_days >= self.settlement.max_age_days,
+            "settlement.click_retention_days",
+            format!(
+                "must be at least `settlement.max_age_days` ({}): older conversions would not find their clicks",
+                self.settlement.max_age_days
+            ),
+        );
+        let secret = &self.visitor.hash_secret;
+        if let (false, Err(message)) = (secret.is_empty(), strong_secret(secret)) {
+            check(false, "visitor.hash_secret", message.to_owned());
+        }
+        if let Err((key, message)) = self.token.key_ring() {
+            check(false, &key, message);
+        }
+        if let Err(error) = EnvFilter::try_new(&self.log.filter) {
+            check(false, "log.filter", format!("is not a filter: {error}"));
+        }
+        wrong
+    }
+}
+
+impl EdgeSettings {
+    fn validate(&self, check: &mut impl FnMut(bool, &str, String)) {
+        if let (false, Err(error)) = (self.default_account.is_empty(), self.default_account.parse::<Slug>()) {
+            check(false, "edge.default_account", error.to_string());
+        }
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        check(
+            self.name.len() <= 64 && self.name.bytes().all(fits),
+            "edge.name",
+            "may have up to 64 letters, digits, '-', '_' and '.'".to_owned(),
+        );
+        check(
+            self.drain_timeout_ms > self.drain_delay_ms,
+            "edge.drain_timeout_ms",
+            format!(
+                "must be above `edge.drain_delay_ms` ({} ms), or nothing is left to drain in",
+                self.drain_delay_ms
+            ),
+        );
+    }
+}
+
+/// Whether both cannot be bound at once. Port 0 takes a free one.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && any
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::TokenKeySettings, domain::token::KeyState};
+
+    fn wrong(change: impl FnOnce(&mut Settings)) -> Vec<String> {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        settings.validate().into_iter().map(|(key, _)| key).collect()
+    }
+
+    fn key(id: u8, state: KeyState, secret: &str) -> TokenKeySettings {
+        TokenKeySettings { id, state, secret: secret.to_owned() }
+    }
+
+    #[test]
+    fn defaults_break_no_rule() {
+        assert_eq!(wrong(|_| ()), [""; 0]);
+    }
+
+    #[test]
+    fn each_rule_names_its_key() {
+        let good = "0123456789abcdef".repeat(4);
+        assert_eq!(wrong(|s| s.edge.header_read_timeout_ms = 0), ["edge.header_read_timeout_ms"]);
+        assert_eq!(wrong(|s| s.edge.max_header_bytes = 8_191), ["edge.max_header_bytes"]);
+        assert_eq!(wrong(|s| s.edge.max_batch_events = 501), ["edge.max_batch_events"]);
+        assert_eq!(wrong(|s| s.edge.drain_timeout_ms = s.edge.drain_delay_ms), ["edge.drain_timeout_ms"]);
+        assert_eq!(wrong(|s| s.edge.default_account = "No Slug".into()), ["edge.default_account"]);
+        assert_eq!(wrong(|s| s.edge.name = "a/b".into()), ["edge.name"]);
+        assert_eq!(wrong(|s| s.edge.pixel_wait_ms = s.spool.commit_ms), ["edge.pixel_wait_ms"]);
+        assert_eq!(wrong(|s| s.spool.commit_ms = 11), ["spool.commit_ms"]);
+        assert_eq!(wrong(|s| s.spool.commit_events = 0), ["spool.commit_events"]);
+        assert_eq!(wrong(|s| s.admin.listen = s.api.listen), ["admin.listen"]);
+        assert_eq!(wrong(|s| s.admin.listen = "0.0.0.0:8080".parse().unwrap()), ["admin.listen"]);
+        assert_eq!(wrong(|s| s.store.url = "postgres://h/d".into()), ["store.url"]);
+        assert_eq!(wrong(|s| s.store.url = "sqlite:".into()), ["store.url"]);
+        assert_eq!(wrong(|s| s.store.url = "sqlite:a?mode=ro".into()), ["store.url"]);
+        assert_eq!(
+            wrong(|s| (s.store.url, s.spool.path) = ("sqlite:/a".into(), "/a".into())),
+            ["spool.path"]
+        );
+        assert_eq!(wrong(|s| s.geoip.hosting_networks = vec![1]), ["geoip.hosting_networks"]);
+        assert_eq!(wrong(|s| s.settlement.click_retention_days = 29), ["settlement.click_retention_days"]);
+        assert_eq!(wrong(|s| s.visitor.hash_secret = "ab".into()), ["visitor.hash_secret"]);
+        assert_eq!(wrong(|s| s.visitor.hash_secret = "0".repeat(64)), ["visitor.hash_secret"]);
+        assert_eq!(wrong(|s| s.visitor.hash_secret = good.clone()), [""; 0]);
+        assert_eq!(wrong(|s| s.log.filter = "waypost=loud".into()), ["log.filter"]);
+        assert_eq!(wrong(|s| s.data_dir = "".into()), ["data_dir"]);
+    }
+
+    #[test]
+    fn token_keys_must_make_a_ring() {
+        let good = "0123456789abcdef".repeat(4);
+        let keys = |keys: Vec<TokenKeySettings>| wrong(|s| s.token.keys = keys);
+        assert_eq!(keys(vec![key(1, KeyState::Active, &good)]), [""; 0]);
+        assert_eq!(keys(vec![key(1, KeyState::Retired, &good)]), ["token.keys"]);
+        assert_eq!(keys(vec![key(64, KeyState::Active, &good)]), ["token.keys"]);
+        let second = vec![key(1, KeyState::Active, &good), key(2, KeyState::Verify, "xyz")];
+        assert_eq!(keys(second), ["token.keys[1].secret"]);
+    }
+
+    #[test]
+    fn free_ports_do_not_collide() {
+        assert_eq!(wrong(|s| (s.edge.listen.set_port(0), s.admin.listen.set_port(0)).0), [""; 0]);
+    }
+}

@@ -1,0 +1,177 @@
+//! A click between its answer and the event log: cheap copies first, texts when it is written down.
+//!
+//! Of a visitor who opted out only what does not tell one visitor from another is kept: link, class, country,
+//! device, and what the link itself brought (`sub1`..`sub5`, `source_id`, `asset_id`, the deep link). Address
+//! prefix, visitor hash, network, user agent, referrer and `tracking_id` are left out.
+
+use std::{borrow::Cow, net::IpAddr};
+
+use data_encoding::HEXLOWER;
+use http::HeaderValue;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use super::query::{decode, is_name, pairs};
+use crate::{
+    domain::{
+        ids::{AccountId, LinkId},
+        time::Timestamp,
+        traffic::TrafficClass,
+    },
+    events::Click,
+    visitor::{Agent, Place, VisitorHasher, ip_prefix},
+};
+
+/// Characters that are kept of a value from a query.
+const MAX_VALUE: usize = 255;
+/// Characters that are kept of a user agent and of a referrer.
+const MAX_HEADER: usize = 1024;
+
+/// The query parameters of a link that Waypost reads. All but `to` and `cons` also pass through to the destination.
+/// Values are still encoded; the first of a repeated name counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct LinkQuery<'a> {
+    pub to: Option<&'a str>,
+    /// More than one `to`: which one was meant is anybody's guess.
+    pub to_repeated: bool,
+    /// `cons=0`.
+    pub no_consent: bool,
+    pub source_id: Option<&'a str>,
+    pub asset_id: Option<&'a str>,
+    pub tracking_id: Option<&'a str>,
+    pub sub_ids: [Option<&'a str>; 5],
+}
+
+impl<'a> LinkQuery<'a> {
+    pub(crate) fn read(query: &'a str) -> Self {
+        let mut read = Self::default();
+        for (name, value) in pairs(query) {
+            let is = |known: &str| is_name(name.as_bytes(), known.as_bytes());
+            if is("to") {
+                read.to_repeated |= read.to.is_some();
+                read.to.get_or_insert(value);
+            } else if is("cons") {
+                read.no_consent |= value == "0";
+            } else if is("source_id") {
+                read.source_id.get_or_insert(value);
+            } else if is("asset_id") {
+                read.asset_id.get_or_insert(value);
+            } else if is("tracking_id") {
+                read.tracking_id.get_or_insert(value);
+            } else {
+                for (n, known) in ["sub1", "sub2", "sub3", "sub4", "sub5"].into_iter().enumerate() {
+                    if is(known) {
+                        read.sub_ids[n].get_or_insert(value);
+                    }
+                }
+            }
+        }
+        read
+    }
+}
+
+/// A click that was answered and not written down yet.
+#[derive(Debug)]
+pub struct PendingClick {
+    pub(crate) account: AccountId,
+    pub(crate) link: LinkId,
+    pub(crate) click_id: Uuid,
+    pub(crate) at: Timestamp,
+    pub(crate) class: TrafficClass,
+    pub(crate) attributable: bool,
+    pub(crate) review: bool,
+    /// Whether the destination was told the click id.
+    pub(crate) has_token: bool,
+    /// None where nobody knows it.
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) place: Place,
+    pub(crate) agent: Agent,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) referrer: Option<HeaderValue>,
+    /// The link's own, which go before those of the query.
+    pub(crate) source_id: Option<Box<str>>,
+    pub(crate) asset_id: Option<Box<str>>,
+    /// The request's target, for its query.
+    pub(crate) target: http::Uri,
+    pub(crate) deep_link: Option<Box<str>>,
+    pub(crate) deep_link_refused: bool,
+    /// Milliseconds in which the next click of this visitor is a duplicate.
+    pub(crate) window_ms: u32,
+    pub(crate) meta_data: Map<String, Value>,
+    /// Nanoseconds that the redirect took.
+    pub(crate) took_ns: u64,
+}
+
+impl PendingClick {
+    /// What the duplicate check compares; none where there is nothing to compare, or nothing would follow from it.
+    pub(crate) fn visit_key(&self, hasher: &VisitorHasher) -> Option<[u8; 16]> {
+        let ip = self.ip.filter(|_| self.class == TrafficClass::Valid && self.window_ms > 0)?;
+        Some(hasher.visit_key(ip, &text(self.user_agent.as_ref()), self.link))
+    }
+
+    /// The click as it is written down.
+    pub(crate) fn into_event(self, hasher: &VisitorHasher, duplicate_of: Option<Uuid>) -> Click {
+        let query = LinkQuery::read(self.target.query().unwrap_or_default());
+        let personal = self.class != TrafficClass::OptedOut;
+        let ip = self.ip.filter(|_| personal);
+        let visitor = ip.map(|ip| hasher.visitor(ip, &text(self.user_agent.as_ref()), self.at.day()));
+        let header = |value: &Option<HeaderValue>| {
+            value.as_ref().filter(|_| personal).map(|value| cut(&text(Some(value)), MAX_HEADER))
+        };
+        let value = |raw: Option<&str>| raw.map(decode).map(|text| cut(&text, MAX_VALUE)).filter(|text| !text.is_empty());
+        Click {
+            account: self.account,
+            link: self.link,
+            class: if duplicate_of.is_some() { TrafficClass::Duplicate } else { self.class },
+            attributable: self.attributable,
+            review: self.review,
+            ip_prefix: ip.map(ip_prefix),
+            visitor: visitor.map(|hash| HEXLOWER.encode(&hash)),
+            user_agent: header(&self.user_agent),
+            device: self.agent.device.to_owned(),
+            os: self.agent.os.to_owned(),
+            browser: self.agent.browser.to_owned(),
+            country: self.place.country_str().map(str::to_owned),
+            network: self.place.network.filter(|_| personal),
+            referrer: header(&self.referrer),
+            source_id: self.source_id.map(String::from).or_else(|| value(query.source_id)),
+            asset_id: self.asset_id.map(String::from).or_else(|| value(query.asset_id)),
+            tracking_id: value(query.tracking_id.filter(|_| personal)),
+            sub_ids: query.sub_ids.map(value),
+            deep_link: self.deep_link.map(String::from),
+            deep_link_refused: self.deep_link_refused,
+            duplicate_of,
+            meta_data: self.meta_data,
+        }
+    }
+}
+
+/// A header's text; bytes that are no UTF-8 become U+FFFD.
+pub(crate) fn text(value: Option<&HeaderValue>) -> Cow<'_, str> {
+    value.map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
+}
+
+/// At most `max` characters, without control characters (which stores refuse).
+fn cut(text: &str, max: usize) -> String {
+    text.chars().filter(|c| !c.is_control()).take(max).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_a_repeated_name_counts() {
+        let read = LinkQuery::read("sub1=a&sub1=b&%73ub2=c&to=x&to=y&cons=0&source_id=s&x=y");
+        assert_eq!(read.sub_ids, [Some("a"), Some("c"), None, None, None]);
+        assert_eq!((read.to, read.to_repeated, read.no_consent), (Some("x"), true, true));
+        assert_eq!((read.source_id, read.asset_id), (Some("s"), None));
+        assert!(!LinkQuery::read("cons=1&to=x").no_consent);
+    }
+
+    #[test]
+    fn values_are_cut_to_what_stores_take() {
+        assert_eq!(cut("a\u{0}b\nc", 10), "abc");
+        assert_eq!(cut("ééé", 2), "éé");
+    }
+}

@@ -1,0 +1,147 @@
+//! Clicks on their way from the answer to the event log, in batches of one core.
+//!
+//! A batch leaves when it has 256 clicks or is 5 ms old: one duplicate check, one hand-over to the log, one outcome.
+//! No answer waits for it. Every click ends as stored or as lost, and what is dropped on the way is lost
+//! ([`Unsettled`]): `waypost_edge_clicks_lost_total` pages.
+
+use std::{cell::RefCell, mem, rc::Rc, time::Duration};
+
+use metrics::Counter;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{click::PendingClick, core::Core};
+use crate::{
+    domain::{time::Timestamp, traffic::TrafficClass},
+    events::Body,
+    stream::Topic,
+    visitor::Visit,
+};
+
+/// Clicks of a batch at most.
+const MAX_CLICKS: usize = 256;
+/// How long the first click of a batch waits for others.
+const MAX_AGE: Duration = Duration::from_millis(5);
+/// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
+/// bounded memory is worth more than clicks that can be stored nowhere.
+const MAX_IN_FLIGHT: usize = 256;
+
+/// The batch that fills.
+#[derive(Debug, Default)]
+pub(crate) struct ClickBatch {
+    pending: RefCell<Vec<PendingClick>>,
+    in_flight: Rc<()>,
+    begun: Notify,
+}
+
+/// Adds a click, and sends the batch when it is full.
+pub(crate) fn add(core: &Rc<Core>, click: PendingClick) {
+    let mut pending = core.batch.pending.borrow_mut();
+    if pending.capacity() == 0 {
+        pending.reserve_exact(MAX_CLICKS);
+    }
+    pending.push(click);
+    let filled = pending.len();
+    drop(pending);
+    if filled == 1 {
+        core.batch.begun.notify_one();
+    } else if filled >= MAX_CLICKS {
+        flush(core);
+    }
+}
+
+/// Sends batches that are old enough. Never ends.
+pub(crate) async fn flush_by_age(core: Rc<Core>) {
+    loop {
+        core.batch.begun.notified().await;
+        tokio::time::sleep(MAX_AGE).await;
+        flush(&core);
+    }
+}
+
+/// Sends what there is.
+pub(crate) fn flush(core: &Rc<Core>) {
+    let clicks = mem::take(&mut *core.batch.pending.borrow_mut());
+    if clicks.is_empty() {
+        return;
+    }
+    let unsettled = Unsettled::new(core.metrics().clicks_lost.clone(), clicks.len());
+    if Rc::strong_count(&core.batch.in_flight) > MAX_IN_FLIGHT {
+        return drop(unsettled);
+    }
+    let flying = Rc::clone(&core.batch.in_flight);
+    let core = Rc::clone(core);
+    let tasks = core.tasks.clone();
+    tasks.spawn_local(async move {
+        store(&core, clicks, unsettled).await;
+        drop(flying);
+    });
+}
+
+/// Checks a batch for duplicates and hands it to the log.
+pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Unsettled) {
+    let repeats = duplicates(core, &clicks).await;
+    let now = Timestamp::now();
+    let mut records = Vec::with_capacity(clicks.len());
+    for (click, duplicate_of) in clicks.into_iter().zip(repeats) {
+        // Counted here and not while the visitor waits: these counters are shared by all cores.
+        let metrics = core.metrics();
+        metrics.redirect_seconds.record(Duration::from_nanos(click.took_ns));
+        let redirects = &metrics.redirects;
+        if click.has_token { &redirects.attributed } else { &redirects.unattributed }.increment(1);
+        let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
+        metrics.clicks(class).increment(1);
+        let id = click.click_id;
+        let click = click.into_event(&core.parts.hasher, duplicate_of);
+        records.push(core.record(Topic::Clicks, id, now, Body::Click(Box::new(click))));
+    }
+    if core.parts.sink.append(records).await.is_ok() {
+        unsettled.stored(&core.metrics().clicks_stored);
+    }
+}
+
+/// For each click the earlier one that it repeats, if any.
+pub(crate) async fn duplicates(core: &Core, clicks: &[PendingClick]) -> Vec<Option<Uuid>> {
+    let mut repeats = vec![None; clicks.len()];
+    let mut asked = Vec::with_capacity(clicks.len());
+    let mut visits = Vec::with_capacity(clicks.len());
+    for (n, click) in clicks.iter().enumerate() {
+        if let Some(key) = click.visit_key(&core.parts.hasher) {
+            asked.push(n);
+            visits.push(Visit { key, click_id: click.click_id, window_ms: click.window_ms });
+        }
+    }
+    if visits.is_empty() {
+        return repeats;
+    }
+    let firsts = core.parts.recent.first_of(Timestamp::now(), &visits).await;
+    for ((n, visit), first) in asked.into_iter().zip(&visits).zip(firsts) {
+        repeats[n] = (first != visit.click_id).then_some(first);
+    }
+    repeats
+}
+
+/// Clicks without an outcome yet. Dropped, they are lost.
+#[must_use = "dropping it counts the clicks as lost"]
+#[derive(Debug)]
+pub(crate) struct Unsettled {
+    lost: Counter,
+    clicks: u64,
+}
+
+impl Unsettled {
+    pub(crate) fn new(lost: Counter, clicks: usize) -> Self {
+        Self { lost, clicks: clicks as u64 }
+    }
+
+    /// The log has acknowledged them.
+    pub(crate) fn stored(mut self, stored: &Counter) {
+        stored.increment(mem::take(&mut self.clicks));
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        self.lost.increment(self.clicks);
+    }
+}

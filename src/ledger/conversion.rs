@@ -1,0 +1,549 @@
+//! Settles conversions: attribute, check, price, write (MONEY 2 to 5, 7).
+//!
+//! Everything is decided before anything is written, so that a rejected conversion leaves nothing behind.
+
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::{
+    Applied, Effect, Evidence, LedgerError, Terms,
+    claims::{self, Claim},
+    facts,
+    journal::Entry,
+    lines,
+    programs::{self, ProgramThen},
+    refund,
+};
+use crate::{
+    domain::{
+        attribution::{self, Attribution, PassedOver, Resolved},
+        ids::ProgramId,
+        pricing::{self, Amounts},
+        program::CommissionType,
+        reason::{Rejection, Waits, Warning},
+        time::Timestamp,
+    },
+    events::{Authority, Conversion, Event, Origin},
+    store::entities::{conversion, customer},
+};
+
+/// Statuses of a stored conversion.
+pub(super) mod status {
+    pub const SETTLED: &str = "settled";
+    pub const PENDING: &str = "pending";
+    pub const HELD: &str = "held";
+    pub const DECLINED: &str = "declined";
+    /// The authenticated one took its place.
+    pub const REPLACED: &str = "replaced";
+    /// It waited in vain.
+    pub const REJECTED: &str = "rejected";
+}
+
+/// A conversion on its way through the rules.
+struct Case<'a> {
+    conversion: &'a Conversion,
+    event_id: Uuid,
+    received_at: Timestamp,
+    origin: Option<&'a Origin>,
+    evidence: &'a Evidence,
+    /// The stored row of one that waited.
+    waiting: Option<conversion::Model>,
+    waits_until: Timestamp,
+    waited_out: bool,
+}
+
+impl Case<'_> {
+    fn occurred_at(&self) -> Timestamp {
+        self.conversion.occurred_at.unwrap_or(self.received_at)
+    }
+
+    /// The id of the row that waited does not stand in its own way.
+    fn is_self(&self, holder: Uuid) -> bool {
+        self.waiting.as_ref().is_some_and(|row| row.id == holder)
+    }
+}
+
+/// What the rules said, before anything is written.
+enum Verdict {
+    Settle(Box<Settlement>),
+    Pending(Waits, Option<ProgramId>),
+    Duplicate(Uuid),
+    Rejected(Rejection, Option<String>, Vec<PassedOver>),
+}
+
+struct Settlement {
+    resolved: Resolved,
+    program: ProgramThen,
+    amounts: Amounts,
+    /// One for each entry of the amounts.
+    types: Vec<CommissionType>,
+}
+
+/// A conversion came in.
+pub(super) async fn receive(
+    entry: &mut Entry<'_>,
+    event: &Event,
+    conversion: &Conversion,
+    evidence: &Evidence,
+    terms: Terms,
+) -> Result<Applied, LedgerError> {
+    let case = Case {
+        conversion,
+        event_id: event.id,
+        received_at: event.received_at,
+        origin: Some(&event.origin),
+        evidence,
+        waiting: None,
+        waits_until: event.received_at + terms.pending_time_ms,
+        waited_out: false,
+    };
+    if let Some(claim) = claims::holder(entry, Claim::Event(event.id)).await? {
+        if claim.fingerprint == conversion.fingerprint {
+            return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
+        }
+        return Ok(rejected(Rejection::IdempotencyConflict, None, Vec::new()));
+    }
+    let may_import = conversion.authority == Authority::Import;
+    let checked =
+        attribution::check_occurred_at(case.occurred_at(), event.received_at, terms.max_age_days, may_import);
+    if let Err(reason) = checked {
+        return Ok(rejected(reason, None, Vec::new()));
+    }
+    if conversion.authority.holds() {
+        return hold(entry, &case).await;
+    }
+    conclude(entry, case, false).await
+}
+
+/// A held conversion claims nothing; the same event held again changes nothing.
+async fn hold(entry: &mut Entry<'_>, case: &Case<'_>) -> Result<Applied, LedgerError> {
+    let held = conversion::Entity::find()
+        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .filter(conversion::Column::Status.eq(status::HELD))
+        .filter(conversion::Column::EventId.eq(case.event_id))
+        .one(entry.tx)
+        .await?;
+    if let Some(row) = held {
+        return Ok(Applied::unchanged(Effect::Duplicate { of: row.id }));
+    }
+    let id = entry.new_id();
+    let row = new_row(entry, case, id, status::HELD)?;
+    row.insert(entry.tx).await?;
+    Ok(Applied::changed(Effect::Held { id }))
+}
+
+/// Somebody accepted a held conversion: it settles at this place in the order.
+pub(super) async fn accept(
+    entry: &mut Entry<'_>,
+    id: Uuid,
+    evidence: &Evidence,
+    terms: Terms,
+) -> Result<Applied, LedgerError> {
+    let row = find_waiting(entry, id, status::HELD).await?;
+    let conversion: Conversion = read_input(&row)?;
+    let case = Case {
+        conversion: &conversion,
+        event_id: row.event_id,
+        received_at: Timestamp(row.received_at),
+        origin: None,
+        evidence,
+        waits_until: entry.at + terms.pending_time_ms,
+        waited_out: false,
+        waiting: Some(row),
+    };
+    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
+        return replace(entry, case, claim.holder).await;
+    }
+    conclude(entry, case, true).await
+}
+
+pub(super) async fn decline(entry: &Entry<'_>, id: Uuid) -> Result<Applied, LedgerError> {
+    let mut row = find_waiting(entry, id, status::HELD).await?.into_active_model();
+    row.status = Set(status::DECLINED.to_owned());
+    row.update(entry.tx).await?;
+    refund::orphan(entry, id).await?;
+    Ok(Applied::changed(Effect::Declined { id }))
+}
+
+/// A pending conversion is tried again, from the first input on.
+pub(super) async fn retry(
+    entry: &mut Entry<'_>,
+    id: Uuid,
+    evidence: &Evidence,
+    waited_out: bool,
+) -> Result<Applied, LedgerError> {
+    let row = find_waiting(entry, id, status::PENDING).await?;
+    let conversion: Conversion = read_input(&row)?;
+    let case = Case {
+        conversion: &conversion,
+        event_id: row.event_id,
+        received_at: Timestamp(row.received_at),
+        origin: None,
+        evidence,
+        waits_until: Timestamp(row.waits_until.unwrap_or(i64::MAX)),
+        waited_out,
+        waiting: Some(row),
+    };
+    conclude(entry, case, false).await
+}
+
+async fn find_waiting(
+    entry: &Entry<'_>,
+    id: Uuid,
+    status: &'static str,
+) -> Result<conversion::Model, LedgerError> {
+    let row = conversion::Entity::find_by_id(id)
+        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .one(entry.tx)
+        .await?
+        .ok_or(LedgerError::NotFound("conversion"))?;
+    if row.status != status {
+        let message = format!("the conversion is {}, not {status}", row.status);
+        return Err(LedgerError::NotPossible { code: "not_waiting", message });
+    }
+    Ok(row)
+}
+
+fn read_input(row: &conversion::Model) -> Result<Conversion, LedgerError> {
+    serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("conversion", error))
+}
+
+fn rejected(reason: Rejection, detail: Option<String>, passed_over: Vec<PassedOver>) -> Applied {
+    Applied::unchanged(Effect::Rejected { reason, detail, passed_over })
+}
+
+/// Asks the rules and writes what they say.
+async fn conclude(entry: &mut Entry<'_>, case: Case<'_>, held: bool) -> Result<Applied, LedgerError> {
+    match judge(entry, &case).await? {
+        Verdict::Settle(settlement) => settle(entry, case, *settlement).await,
+        Verdict::Pending(waits, program) => wait(entry, case, waits, program).await,
+        Verdict::Duplicate(of) if case.waiting.is_some() => replace(entry, case, of).await,
+        Verdict::Duplicate(of) => Ok(Applied::unchanged(Effect::Duplicate { of })),
+        // A held one stays held: whoever accepts it learns the reason.
+        Verdict::Rejected(reason, ..) if held => Err(LedgerError::Rejected(reason)),
+        Verdict::Rejected(reason, detail, passed_over) => {
+            let changed = case.waiting.is_some();
+            if let Some(row) = case.waiting {
+                claims::release(entry, row.id).await?;
+                refund::orphan(entry, row.id).await?;
+                let mut row = row.into_active_model();
+                row.status = Set(status::REJECTED.to_owned());
+                row.waits_for = Set(None);
+                row.waits_until = Set(None);
+                row.update(entry.tx).await?;
+            }
+            Ok(Applied { effect: Effect::Rejected { reason, detail, passed_over }, changed })
+        }
+    }
+}
+
+/// One that waited turns out to have been taken under another id.
+async fn replace(entry: &Entry<'_>, case: Case<'_>, of: Uuid) -> Result<Applied, LedgerError> {
+    let Some(row) = case.waiting else { return Ok(Applied::unchanged(Effect::Duplicate { of })) };
+    claims::release(entry, row.id).await?;
+    refund::orphan(entry, row.id).await?;
+    let mut row = row.into_active_model();
+    row.status = Set(status::REPLACED.to_owned());
+    row.waits_for = Set(None);
+    row.waits_until = Set(None);
+    row.update(entry.tx).await?;
+    Ok(Applied::changed(Effect::Duplicate { of }))
+}
+
+async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerError> {
+    let conversion = case.conversion;
+    let external = conversion.external_id.as_deref();
+    let named = match &conversion.program {
+        None => None,
+        Some(slug) => match programs::by_slug(entry.tx, entry.account, slug).await? {
+            Some(row) => Some(ProgramId(row.id)),
+            None => return Ok(Verdict::Rejected(Rejection::UnknownProgram, Some(slug.clone()), Vec::new())),
+        },
+    };
+    // With the program named, the external id is looked up before anything else (MONEY 3).
+    if let (Some(program), Some(external)) = (named, external)
+        && let Some(of) = taken(entry, case, program, external).await?
+    {
+        return Ok(Verdict::Duplicate(of));
+    }
+    let occurred_at = case.occurred_at();
+    let facts = facts::gather(entry, conversion, case.evidence, occurred_at, named, case.waited_out).await?;
+    let resolved = match attribution::attribute(&facts) {
+        Attribution::Resolved(resolved) => resolved,
+        Attribution::Pending(waits) => return Ok(Verdict::Pending(waits, named)),
+        Attribution::Rejected(reason, passed_over) => {
+            return Ok(Verdict::Rejected(reason, None, passed_over));
+        }
+    };
+    let program_id = resolved.candidate.program;
+    if let Some(external) = external
+        && let Some(of) = taken(entry, case, program_id, external).await?
+    {
+        return Ok(Verdict::Duplicate(of));
+    }
+    let affiliate = resolved.candidate.affiliate;
+    let (here, everywhere) = programs::standings(entry.tx, program_id, affiliate, occurred_at).await?;
+    if let Err(reason) = attribution::admit(here, everywhere) {
+        return Ok(Verdict::Rejected(reason, None, resolved.passed_over));
+    }
+    match programs::at(entry.tx, entry.account, program_id, occurred_at).await? {
+        Some(program) if !program.deleted => price(conversion, resolved, program),
+        _ => Ok(Verdict::Rejected(Rejection::UnknownProgram, None, resolved.passed_over)),
+    }
+}
+
+/// Who holds the external id, if somebody else does.
+async fn taken(
+    entry: &Entry<'_>,
+    case: &Case<'_>,
+    program: ProgramId,
+    external: &str,
+) -> Result<Option<Uuid>, LedgerError> {
+    let claim = claims::holder(entry, Claim::Conversion(program, case.conversion.kind, external)).await?;
+    Ok(claim.map(|claim| claim.holder).filter(|holder| !case.is_self(*holder)))
+}
+
+fn price(conversion: &Conversion, resolved: Resolved, program: ProgramThen) -> Result<Verdict, LedgerError> {
+    // What a publishable key says of amounts is ignored (MONEY 3).
+    let believed = conversion.authority != Authority::Publishable;
+    let entries: Vec<_> = conversion
+        .commissions
+        .iter()
+        .filter(|_| believed)
+        .map(|part| (part.sub_amount.clone(), part.commission_type.clone(), part.comment.clone()))
+        .collect();
+    let default_type =
+        conversion.commission_type.as_deref().unwrap_or(&program.settings.default_commission_type);
+    let amounts = pricing::read_amounts(
+        conversion.amount.as_ref().filter(|_| believed),
+        &entries,
+        conversion.currency.as_deref().filter(|_| believed),
+        program.currency,
+        default_type,
+    );
+    let amounts = match amounts {
+        Ok(amounts) => amounts,
+        Err(reason) => return Ok(Verdict::Rejected(reason, None, resolved.passed_over)),
+    };
+    let mut types = Vec::with_capacity(amounts.entries.len());
+    for part in &amounts.entries {
+        let Some(kind) = program.settings.commission_type(&part.commission_type) else {
+            let detail = Some(part.commission_type.clone());
+            return Ok(Verdict::Rejected(Rejection::UnknownCommissionType, detail, resolved.passed_over));
+        };
+        types.push(kind.clone());
+    }
+    if let Some(waits) = amounts.waits(program.currency) {
+        return Ok(Verdict::Pending(waits, Some(program.id)));
+    }
+    Ok(Verdict::Settle(Box::new(Settlement { resolved, program, amounts, types })))
+}
+
+/// Stores a conversion that waits. It claims its event id and, where the program is named, its external id.
+async fn wait(
+    entry: &mut Entry<'_>,
+    case: Case<'_>,
+    waits: Waits,
+    program: Option<ProgramId>,
+) -> Result<Applied, LedgerError> {
+    // Without a time: only a load of rates helps.
+    let until = (waits != Waits::RateMissing).then_some(case.waits_until.0);
+    let (id, mut row) = match &case.waiting {
+        Some(row) => (row.id, row.clone().into_active_model()),
+        None => {
+            let id = entry.new_id();
+            (id, new_row(entry, &case, id, status::PENDING)?)
+        }
+    };
+    row.status = Set(status::PENDING.to_owned());
+    row.waits_for = Set(Some(waits.as_str().to_owned()));
+    row.waits_until = Set(until);
+    row.program_id = Set(program.map(|program| program.0));
+    let was_pending = case.waiting.as_ref().is_some_and(|row| row.status == status::PENDING);
+    if was_pending {
+        claims::release(entry, id).await?;
+    }
+    if case.waiting.is_some() {
+        row.update(entry.tx).await?;
+    } else {
+        row.insert(entry.tx).await?;
+    }
+    let conversion = case.conversion;
+    claims::take(entry, Claim::Event(case.event_id), id, &conversion.fingerprint).await?;
+    if let (Some(program), Some(external)) = (program, &conversion.external_id) {
+        let claim = Claim::Conversion(program, conversion.kind, external);
+        claims::take(entry, claim, id, &conversion.fingerprint).await?;
+    }
+    Ok(Applied::changed(Effect::Pending { id, waits }))
+}
+
+async fn settle(
+    entry: &mut Entry<'_>,
+    case: Case<'_>,
+    settlement: Settlement,
+) -> Result<Applied, LedgerError> {
+    let conversion = case.conversion;
+    let (id, mut row) = match &case.waiting {
+        Some(row) => {
+            claims::release(entry, row.id).await?;
+            (row.id, row.clone().into_active_model())
+        }
+        None => {
+            let id = entry.new_id();
+            (id, new_row(entry, &case, id, status::SETTLED)?)
+        }
+    };
+    let Settlement { resolved, program, amounts, types } = settlement;
+    let customer = bind_customer(entry, conversion, &resolved).await?;
+    let mut warnings: Vec<Warning> = resolved.passed_over.iter().map(|passed| passed.warning).collect();
+    if amounts.rounded {
+        warnings.push(Warning::AmountRounded);
+    }
+    row.status = Set(status::SETTLED.to_owned());
+    row.seq = Set(Some(entry.seq));
+    row.settled_at = Set(Some(entry.at.0));
+    row.waits_for = Set(None);
+    row.waits_until = Set(None);
+    row.program_id = Set(Some(program.id.0));
+    row.affiliate_id = Set(Some(resolved.candidate.affiliate.0));
+    row.link_id = Set(resolved.candidate.link.map(|link| link.0));
+    row.customer_id = Set(customer);
+    row.click_id = Set(resolved.click_id);
+    row.amount = Set(amounts.amount);
+    row.currency = Set(Some(amounts.currency.code().to_owned()));
+    row.resolved_by = Set(Some(resolved.input.as_str().to_owned()));
+    row.warnings = Set(json!(warnings));
+    row.review = Set(resolved.review);
+    row.attribution =
+        Set(serde_json::to_value(&resolved).map_err(|e| LedgerError::damaged("attribution", e))?);
+    if case.waiting.is_some() {
+        row.update(entry.tx).await?;
+    } else {
+        row.insert(entry.tx).await?;
+    }
+    claims::take(entry, Claim::Event(case.event_id), id, &conversion.fingerprint).await?;
+    if let Some(external) = &conversion.external_id {
+        let claim = Claim::Conversion(program.id, conversion.kind, external);
+        claims::take(entry, claim, id, &conversion.fingerprint).await?;
+    }
+    let made = lines::NewLines {
+        conversion: id,
+        occurred_at: case.occurred_at(),
+        affiliate: resolved.candidate.affiliate,
+        review: resolved.review,
+        program: &program,
+        amounts: &amounts,
+        types: &types,
+    };
+    lines::create(entry, &made).await?;
+    let replaced = replace_held(entry, id, conversion, program.id).await?;
+    let woken = refund::wake(entry, id, program.id, conversion).await?;
+    Ok(Applied::changed(Effect::Settled { id, replaced, woken }))
+}
+
+/// The customer row, made and bound where the customer is new to the program (MONEY 2).
+async fn bind_customer(
+    entry: &mut Entry<'_>,
+    conversion: &Conversion,
+    resolved: &Resolved,
+) -> Result<Option<Uuid>, LedgerError> {
+    use customer::Column;
+    let Some(customer_id) = &conversion.customer_id else { return Ok(None) };
+    let row = customer::ActiveModel {
+        id: Set(entry.new_id()),
+        account_id: Set(entry.account.0),
+        program_id: Set(resolved.candidate.program.0),
+        customer_id: Set(customer_id.clone()),
+        affiliate_id: Set(resolved.candidate.affiliate.0),
+        link_id: Set(resolved.candidate.link.map(|link| link.0)),
+        created_at: Set(entry.at.0),
+        created_seq: Set(entry.seq),
+    };
+    customer::Entity::insert(row)
+        .on_conflict_do_nothing_on([Column::ProgramId, Column::CustomerId])
+        .exec_without_returning(entry.tx)
+        .await?;
+    let row = customer::Entity::find()
+        .filter(Column::ProgramId.eq(resolved.candidate.program.0))
+        .filter(Column::CustomerId.eq(customer_id.as_str()))
+        .one(entry.tx)
+        .await?;
+    Ok(row.map(|row| row.id))
+}
+
+/// Held ones of the same external id become duplicates of the one that settled.
+async fn replace_held(
+    entry: &Entry<'_>,
+    settled: Uuid,
+    conversion: &Conversion,
+    program: ProgramId,
+) -> Result<Vec<Uuid>, LedgerError> {
+    let Some(external) = &conversion.external_id else { return Ok(Vec::new()) };
+    let held = conversion::Entity::find()
+        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .filter(conversion::Column::Status.eq(status::HELD))
+        .filter(conversion::Column::Kind.eq(conversion.kind.as_str()))
+        .filter(conversion::Column::ExternalId.eq(external.as_str()))
+        .filter(conversion::Column::Id.ne(settled))
+        .order_by_asc(conversion::Column::Id)
+        .all(entry.tx)
+        .await?;
+    let mut replaced = Vec::new();
+    for row in held {
+        if row.program_id.is_some_and(|id| id != program.0) {
+            continue;
+        }
+        replaced.push(row.id);
+        refund::orphan(entry, row.id).await?;
+        let mut row = row.into_active_model();
+        row.status = Set(status::REPLACED.to_owned());
+        row.update(entry.tx).await?;
+    }
+    Ok(replaced)
+}
+
+fn new_row(
+    entry: &Entry<'_>,
+    case: &Case<'_>,
+    id: Uuid,
+    status: &'static str,
+) -> Result<conversion::ActiveModel, LedgerError> {
+    let input = serde_json::to_value(case.conversion).map_err(|e| LedgerError::damaged("conversion", e))?;
+    Ok(conversion::ActiveModel {
+        id: Set(id),
+        account_id: Set(entry.account.0),
+        seq: Set(None),
+        status: Set(status.to_owned()),
+        kind: Set(case.conversion.kind.as_str().to_owned()),
+        event_id: Set(case.event_id),
+        fingerprint: Set(case.conversion.fingerprint.clone()),
+        program_id: Set(None),
+        affiliate_id: Set(None),
+        link_id: Set(None),
+        customer_id: Set(None),
+        click_id: Set(None),
+        external_id: Set(case.conversion.external_id.clone()),
+        amount: Set(0),
+        refunded: Set(0),
+        currency: Set(None),
+        occurred_at: Set(case.occurred_at().0),
+        received_at: Set(case.received_at.0),
+        settled_at: Set(None),
+        waits_for: Set(None),
+        waits_until: Set(None),
+        resolved_by: Set(None),
+        warnings: Set(json!([])),
+        review: Set(false),
+        attribution: Set(json!(null)),
+        input: Set(input),
+        edge: Set(case.origin.map(|origin| origin.edge.to_string())),
+        boot: Set(case.origin.map(|origin| origin.boot)),
+        stream: Set(case.origin.map(|origin| origin.stream.to_string())),
+    })
+}
+
+/// Whether a refund that names this conversion still has to wait for it.
+pub(super) fn is_waiting(row: &conversion::Model) -> bool {
+    matches!(row.status.as_str(), status::PENDING | status::HELD)
+}

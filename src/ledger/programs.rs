@@ -1,0 +1,131 @@
+//! Programs as the rules see them: their settings and an affiliate's standing, as they were at a time.
+
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use super::{LedgerError, rules::EVERY_PROGRAM};
+use crate::{
+    domain::{
+        amount::Currency,
+        ids::{AccountId, AffiliateId, ProgramId},
+        program::ProgramSettings,
+        reason::Standing,
+        time::Timestamp,
+    },
+    store::entities::{program, program_version, standing},
+};
+
+/// A program with the version of its settings that was in force.
+pub(super) struct ProgramThen {
+    pub id: ProgramId,
+    pub currency: Currency,
+    pub version: i32,
+    pub settings: ProgramSettings,
+    /// It takes no new conversions; what it owes stays.
+    pub deleted: bool,
+}
+
+/// A program that is not deleted, by slug.
+pub(super) async fn by_slug(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    slug: &str,
+) -> Result<Option<program::Model>, LedgerError> {
+    let row = program::Entity::find()
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::Slug.eq(slug))
+        .filter(program::Column::DeletedAt.is_null())
+        .one(db)
+        .await?;
+    Ok(row)
+}
+
+/// The programs of a group, by today's settings.
+pub(super) async fn of_group(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    group: &str,
+) -> Result<Vec<ProgramId>, LedgerError> {
+    let rows = program::Entity::find()
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::DeletedAt.is_null())
+        .all(db)
+        .await?;
+    let mut programs = Vec::new();
+    for row in rows {
+        if read_settings(row.settings)?.program_group.as_deref() == Some(group) {
+            programs.push(ProgramId(row.id));
+        }
+    }
+    Ok(programs)
+}
+
+/// A program as it was at a time: the version with the latest start not after it, the later written on a tie;
+/// before its first version as in the first (MONEY 1). `None`: the account has no such program.
+pub(super) async fn at(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    id: ProgramId,
+    time: Timestamp,
+) -> Result<Option<ProgramThen>, LedgerError> {
+    use program_version::Column;
+    let row =
+        program::Entity::find_by_id(id.0).filter(program::Column::AccountId.eq(account.0)).one(db).await?;
+    let Some(row) = row else { return Ok(None) };
+    let versions = || program_version::Entity::find().filter(Column::ProgramId.eq(id.0));
+    let in_force = versions()
+        .filter(Column::StartsAt.lte(time.0))
+        .order_by_desc(Column::StartsAt)
+        .order_by_desc(Column::Version)
+        .one(db)
+        .await?;
+    let version = match in_force {
+        Some(version) => Some(version),
+        None => versions().order_by_asc(Column::StartsAt).order_by_asc(Column::Version).one(db).await?,
+    };
+    let version = version.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
+    Ok(Some(ProgramThen {
+        id,
+        currency: row.currency.parse().map_err(|error| LedgerError::damaged("currency", error))?,
+        version: version.version,
+        settings: read_settings(version.settings)?,
+        deleted: row.deleted_at.is_some(),
+    }))
+}
+
+fn read_settings(json: serde_json::Value) -> Result<ProgramSettings, LedgerError> {
+    serde_json::from_value(json).map_err(|error| LedgerError::damaged("settings", error))
+}
+
+/// How an affiliate stood in a program and in all programs at a time.
+pub(super) async fn standings(
+    db: &impl ConnectionTrait,
+    program: ProgramId,
+    affiliate: AffiliateId,
+    time: Timestamp,
+) -> Result<(Option<Standing>, Option<Standing>), LedgerError> {
+    Ok((
+        standing_at(db, program.0, affiliate, time).await?,
+        standing_at(db, EVERY_PROGRAM, affiliate, time).await?,
+    ))
+}
+
+async fn standing_at(
+    db: &impl ConnectionTrait,
+    program_id: i64,
+    affiliate: AffiliateId,
+    time: Timestamp,
+) -> Result<Option<Standing>, LedgerError> {
+    use standing::Column;
+    let row = standing::Entity::find()
+        .filter(Column::AffiliateId.eq(affiliate.0))
+        .filter(Column::ProgramId.eq(program_id))
+        .filter(Column::StartsAt.lte(time.0))
+        .order_by_desc(Column::StartsAt)
+        .order_by_desc(Column::Seq)
+        .one(db)
+        .await?;
+    row.map(|row| {
+        Standing::parse(&row.standing).ok_or_else(|| LedgerError::damaged("standing", &row.standing))
+    })
+    .transpose()
+}

@@ -1,0 +1,197 @@
+//! The embedded event log.
+//!
+//! FIXME
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+mod database;
+mod format;
+mod queue;
+mod reader;
+mod writer;
+
+use database::Database;
+use queue::{GroupLimits, Queue};
+pub use reader::SpoolSource;
+use writer::Writer;
+
+use super::{Append, AppendError, Durability, EventSink, Record, Topic};
+use crate::{
+    config::SpoolSettings,
+    domain::time::Timestamp,
+    telemetry::stream::{StreamMetrics, TopicMetrics},
+};
+
+/// Why the log cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    #[error("there is no event log at {0}")]
+    Missing(PathBuf),
+    #[error("{0} is not an event log")]
+    NotALog(PathBuf),
+    #[error("the event log {path} has format {version}, which this build does not know")]
+    Version { path: PathBuf, version: i32 },
+    /// The disk cannot share memory between processes: network file systems as a rule.
+    #[error("the file system of {0} cannot hold an event log")]
+    NoWal(PathBuf),
+    /// Appending could give an offset twice, so nothing is appended.
+    #[error("the event log {path} is damaged: the end of {topic} does not follow its last batch")]
+    Damaged { path: PathBuf, topic: &'static str },
+    #[error("the event log {path}: {source}")]
+    Failed { path: PathBuf, source: rusqlite::Error },
+    #[error("the thread of the event log cannot start: {0}")]
+    Thread(std::io::Error),
+}
+
+impl SpoolError {
+    fn at(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
+        |source| Self::Failed { path: path.to_owned(), source }
+    }
+}
+
+/// What is kept of one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicStats {
+    pub topic: Topic,
+    /// The first offset that can still be read; the next offset when nothing is kept.
+    pub begins: i64,
+    /// Of the next event.
+    pub next_offset: i64,
+    /// Everything before it has been settled.
+    pub consumed: i64,
+    /// Events that are kept: whole batches, so some of them may be consumed.
+    pub events: u64,
+    /// Their bytes, compressed.
+    pub bytes: u64,
+    /// When the oldest batch that is kept was written.
+    pub oldest: Option<Timestamp>,
+}
+
+impl TopicStats {
+    fn empty(topic: Topic) -> Self {
+        Self { topic, begins: 0, next_offset: 0, consumed: 0, events: 0, bytes: 0, oldest: None }
+    }
+}
+
+/// The state of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpoolStats {
+    /// In the order of [`Topic::ALL`].
+    pub topics: [TopicStats; 2],
+    /// The bound of the bytes of all topics.
+    pub max_bytes: u64,
+    /// The last commit failed: nothing is acknowledged until one succeeds.
+    pub failing: bool,
+}
+
+/// The log, open for appending. One process at a time may have it so.
+#[derive(Debug)]
+pub struct Spool {
+    path: PathBuf,
+    queue: Arc<Queue>,
+    metrics: StreamMetrics,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Spool {
+    /// Opens the log at `path`, makes it when it is not there, and starts its writer.
+    ///
+    /// `path` wins over the one in `settings`, which may be empty. The folder has to be there.
+    pub fn open(settings: &SpoolSettings, path: &Path, metrics: StreamMetrics) -> Result<Self, SpoolError> {
+        let database = Database::create(path)?;
+        let stats = database.stats().map_err(SpoolError::at(path))?;
+        let queue = Arc::new(Queue::new(settings.max_bytes, stats));
+        metrics.max_bytes.set(settings.max_bytes as f64);
+        let limits = GroupLimits {
+            events: settings.commit_events.max(1),
+            wait: Duration::from_millis(settings.commit_ms),
+        };
+        let writer = Writer::new(Arc::clone(&queue), path.to_owned(), database, limits, metrics.clone());
+        writer.show(&stats);
+        let thread = thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || writer.run())
+            .map_err(SpoolError::Thread)?;
+        Ok(Self { path: path.to_owned(), queue, metrics, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Takes records from any thread.
+    pub fn sink(&self) -> Arc<SpoolSink> {
+        Arc::new(SpoolSink { queue: Arc::clone(&self.queue), metrics: self.metrics.clone() })
+    }
+
+    /// A reader of this process, woken by every commit. It outlives the log.
+    pub fn source(&self, topic: Topic) -> Result<SpoolSource, SpoolError> {
+        SpoolSource::new(&self.path, topic, Some(Arc::clone(&self.queue)))
+    }
+
+    /// The state as the writer last saw it, a tenth of a second ago at most. Asks no disk.
+    pub fn stats(&self) -> SpoolStats {
+        let (topics, failing) = self.queue.observed();
+        SpoolStats { topics, max_bytes: self.queue.max_bytes(), failing }
+    }
+
+    /// Takes nothing more, makes what was handed over durable, answers it and ends the writer. Blocks until then;
+    /// may be called twice. Dropping the log does the same.
+    pub fn close(&self) {
+        self.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the thread of the event log had panicked");
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// What a log holds, read from its file while a writer may be at it. Makes no file.
+pub fn inspect(path: &Path) -> Result<[TopicStats; 2], SpoolError> {
+    Database::open(path)?.stats().map_err(SpoolError::at(path))
+}
+
+/// The appending end of a [`Spool`].
+#[derive(Debug)]
+pub struct SpoolSink {
+    queue: Arc<Queue>,
+    metrics: StreamMetrics,
+}
+
+impl EventSink for SpoolSink {
+    fn append(&self, records: Vec<Record>) -> Append {
+        let (done, append) = Append::new();
+        if records.is_empty() {
+            done.resolve(Ok(Durability::Local));
+            return append;
+        }
+        let count = |topic| records.iter().filter(|record| record.topic == topic).count() as u64;
+        let counts = Topic::ALL.map(count);
+        if let Err((done, why)) = self.queue.push(records, done) {
+            for topic in Topic::ALL {
+                let metrics = topic_metrics(&self.metrics, topic);
+                let refused = match why {
+                    AppendError::Full => &metrics.full,
+                    AppendError::Failed => &metrics.failed,
+                    AppendError::Closed => &metrics.closed,
+                };
+                refused.increment(counts[topic.index()]);
+            }
+            done.resolve(Err(why));
+        }
+        append
+    }
+}
+
+fn topic_metrics(metrics: &StreamMetrics, topic: Topic) -> &TopicMetrics {
+    match topic {
+        Topic::Clicks => &metrics.clicks,
+        Topic::Conversions => &metrics.conversions,
+    }
+}

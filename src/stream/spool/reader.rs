@@ -1,0 +1,136 @@
+//! Readers of one topic, in the writer's process or in another.
+
+use std::{
+    collections::VecDeque,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::watch,
+    task,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{SpoolError, database::Database, queue::Queue};
+use crate::stream::{Delivery, EventSource, SourceError, Topic};
+
+/// How often a reader looks at a file that another process writes.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Hands out the events of one topic in order, beginning at offset 0 until told otherwise.
+///
+/// Every batch is proved by its checksum and by following the one before; what does not fit is
+/// [`SourceError::Damaged`], and the reader stays where it is. Polls may be abandoned at any time: what was not handed
+/// out comes again. The file is read on tokio's blocking threads.
+#[derive(Debug)]
+pub struct SpoolSource {
+    topic: Topic,
+    database: Arc<Mutex<Database>>,
+    /// The writer, when it is in this process: it wakes this reader and does the forgetting.
+    writer: Option<(Arc<Queue>, watch::Receiver<i64>)>,
+    /// The next offset to hand out; `ready` begins there.
+    position: i64,
+    ready: VecDeque<Delivery>,
+}
+
+impl SpoolSource {
+    /// Reads a log that another process may be writing.
+    pub fn open(path: &Path, topic: Topic) -> Result<Self, SpoolError> {
+        Self::new(path, topic, None)
+    }
+
+    pub(super) fn new(path: &Path, topic: Topic, writer: Option<Arc<Queue>>) -> Result<Self, SpoolError> {
+        let writer = writer.map(|queue| {
+            let head = queue.head(topic);
+            (queue, head)
+        });
+        let database = Arc::new(Mutex::new(Database::open(path)?));
+        Ok(Self { topic, database, writer, position: 0, ready: VecDeque::new() })
+    }
+
+    async fn on_file<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Database) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let database = Arc::clone(&self.database);
+        let work = move || work(&mut database.lock().unwrap_or_else(PoisonError::into_inner));
+        task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
+    }
+
+    /// Waits for a commit, for `most` at most.
+    async fn wait(&mut self, most: Duration) {
+        if let Some((_, head)) = &mut self.writer {
+            match timeout(most, head.changed()).await {
+                Ok(Ok(())) | Err(_) => return,
+                // The log was closed; what it held can still be read.
+                Ok(Err(_)) => {}
+            }
+        }
+        sleep(most.min(LOOK_EVERY)).await;
+    }
+
+    fn only_partition(partition: i32) -> Result<(), SourceError> {
+        match partition {
+            0 => Ok(()),
+            other => {
+                Err(SourceError::Failed(format!("the embedded event log has partition 0 alone, not {other}")))
+            }
+        }
+    }
+}
+
+impl EventSource for SpoolSource {
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
+        let deadline = Instant::now() + wait;
+        let max = max.max(1);
+        while self.ready.is_empty() {
+            // Seen before the file is read: a commit in between wakes the wait below.
+            if let Some((_, head)) = &mut self.writer {
+                head.mark_unchanged();
+            }
+            let (topic, position) = (self.topic, self.position);
+            self.ready = self.on_file(move |database| database.read(topic, position, max)).await?.into();
+            if self.ready.is_empty() {
+                let left = deadline.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Ok(Vec::new());
+                }
+                self.wait(left).await;
+            }
+        }
+        let found: Vec<Delivery> = self.ready.drain(..max.min(self.ready.len())).collect();
+        self.position = found.last().map_or(self.position, |last| last.offset + 1);
+        Ok(found)
+    }
+
+    async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
+        Self::only_partition(partition)?;
+        let topic = self.topic;
+        self.on_file(move |database| database.check_position(topic, offset)).await?;
+        self.ready.clear();
+        self.position = offset;
+        Ok(())
+    }
+
+    /// Beside the writer this is a note to it, applied within a tenth of a second. In another process it is a small
+    /// transaction of its own. A note that is lost only means that more is kept.
+    async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
+        Self::only_partition(partition)?;
+        if offset > self.position {
+            let position = self.position;
+            let detail = format!("offset {offset} cannot be consumed, the reader stands at {position}");
+            return Err(SourceError::Failed(detail));
+        }
+        if let Some((queue, _)) = &self.writer {
+            queue.mark(self.topic, offset);
+            return Ok(());
+        }
+        let topic = self.topic;
+        let trim = move |database: &mut Database| {
+            database.trim(topic, offset).map_err(|error| SourceError::Failed(error.to_string()))
+        };
+        self.on_file(trim).await
+    }
+}
