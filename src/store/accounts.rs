@@ -1,6 +1,9 @@
 //! Accounts and their tracking domains.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryOrder, Set, sea_query::OnConflict,
+};
 
 use super::{
     catalog,
@@ -38,7 +41,8 @@ pub async fn create(
     Ok(AccountId(id))
 }
 
-/// Gives an account a host name under which its links and pixels live. `host`: lower case, without a port.
+/// Gives an account a host name under which its links and pixels live. `host`: lower case, without a port, and
+/// nobody's now.
 pub async fn add_domain(
     tx: &impl ConnectionTrait,
     account: AccountId,
@@ -53,14 +57,50 @@ pub async fn add_domain(
         created_at: at.0,
         deleted_at: None,
     };
-    domain::Entity::insert(row.into_active_model()).exec_without_returning(tx).await?;
-    let record = DomainRecord {
-        host: host.to_owned(),
-        account,
-        cookie_domain: cookie_domain.map(str::to_owned),
-        deleted: false,
-    };
+    let record = domain_record(&row);
+    let mut removed = OnConflict::column(domain::Column::Host);
+    removed
+        .update_columns([
+            domain::Column::AccountId,
+            domain::Column::CookieDomain,
+            domain::Column::CreatedAt,
+            domain::Column::DeletedAt,
+        ])
+        .action_and_where(domain::Column::DeletedAt.is_not_null());
+    let insert = domain::Entity::insert(row.into_active_model()).on_conflict(removed);
+    if insert.exec_without_returning(tx).await? == 0 {
+        return Err(DbErr::RecordNotInserted);
+    }
     catalog::publish(tx, CatalogRecord::Domain(record)).await
+}
+
+/// Takes a host name from an account; `false` when it has none of that name.
+pub async fn remove_domain(
+    tx: &impl ConnectionTrait,
+    account: AccountId,
+    host: &str,
+    at: Timestamp,
+) -> Result<bool, DbErr> {
+    let row = domain::Entity::find_by_id(host.to_owned())
+        .filter(domain::Column::AccountId.eq(account.0))
+        .filter(domain::Column::DeletedAt.is_null())
+        .one(tx)
+        .await?;
+    let Some(row) = row else { return Ok(false) };
+    let mut change = row.into_active_model();
+    change.deleted_at = Set(Some(at.0));
+    let row = change.update(tx).await?;
+    catalog::publish(tx, CatalogRecord::Domain(domain_record(&row))).await?;
+    Ok(true)
+}
+
+fn domain_record(row: &domain::Model) -> DomainRecord {
+    DomainRecord {
+        host: row.host.clone(),
+        account: AccountId(row.account_id),
+        cookie_domain: row.cookie_domain.clone(),
+        deleted: row.deleted_at.is_some(),
+    }
 }
 
 pub async fn find_by_slug(db: &impl ConnectionTrait, slug: &str) -> Result<Option<account::Model>, DbErr> {

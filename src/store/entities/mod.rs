@@ -16,6 +16,7 @@ pub mod customer;
 pub mod domain;
 pub mod enrolment;
 pub mod id_sequence;
+pub mod idempotency_key;
 pub mod journal_entry;
 pub mod line_change;
 pub mod link;

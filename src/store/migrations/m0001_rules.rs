@@ -165,6 +165,16 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(big_integer("last"))
             .primary_key(Index::create().col("name"))
             .to_owned(),
+        Table::create()
+            .table("idempotency_keys")
+            .col(big_integer("account_id"))
+            .col(text("key"))
+            .col(text("fingerprint"))
+            .col(integer("status"))
+            .col(text("body"))
+            .col(big_integer("created_at"))
+            .primary_key(Index::create().col("account_id").col("key"))
+            .to_owned(),
     ]
 }
 
@@ -191,5 +201,6 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("coupons", &["affiliate_id"]).to_owned(),
         index("coupons", &["program_id"]).to_owned(),
         index("catalog_records", &["version"]).to_owned(),
+        index("idempotency_keys", &["created_at"]).to_owned(),
     ]
 }

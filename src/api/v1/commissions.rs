@@ -1,0 +1,339 @@
+//! Commissions: what affiliates earn, how it came about, and its review.
+
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+use uuid::Uuid;
+
+use super::{
+    convert,
+    lookup::{self, Names, Refs},
+    range::{self, Range, RangeParams},
+};
+use crate::{
+    api::{
+        Api, Segments,
+        auth::Caller,
+        change::{ChangeRequest, begin},
+        error::ApiError,
+        page::{Page, PageParams, Query},
+        values,
+    },
+    domain::{
+        explanation::Step,
+        ids::{AccountId, Prefix},
+        reason::LineStatus,
+        time::Timestamp,
+    },
+    ledger::{self, Command},
+    store::entities::commission_line,
+};
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(list))
+        .routes(routes!(list_of_affiliate))
+        .routes(routes!(read))
+        .routes(routes!(explain))
+        .routes(routes!(approve))
+        .routes(routes!(disapprove))
+}
+
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Commission {
+    #[schema(example = "com_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
+    pub id: String,
+    #[schema(example = "cnv_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
+    pub conversion: Option<String>,
+    #[schema(example = "summer")]
+    pub program: String,
+    #[schema(example = "jane")]
+    pub affiliate: String,
+    /// Place in its conversion, from 1.
+    pub number: i32,
+    /// `regular`.
+    #[schema(example = "regular")]
+    pub kind: String,
+    #[schema(example = "standard")]
+    pub commission_type: String,
+    /// What it is worth now.
+    #[schema(example = "4.99")]
+    pub amount: String,
+    #[schema(example = "USD")]
+    pub currency: String,
+    /// The part of the conversion's amount that it is for, in the conversion's currency.
+    #[schema(example = "49.90")]
+    pub sub_amount: String,
+    /// `pending`, `approved` or `disapproved`.
+    #[schema(example = "pending")]
+    pub status: String,
+    /// The rule that stopped it.
+    pub reason: Option<String>,
+    pub comment: Option<String>,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub occurred_at: String,
+    pub approved_at: Option<String>,
+    /// From then on it may be withdrawn.
+    pub final_at: Option<String>,
+    /// Whether it may be withdrawn now.
+    #[serde(rename = "final")]
+    pub is_final: bool,
+    #[schema(example = "2026-01-31T12:00:00.000Z")]
+    pub created_at: String,
+}
+
+impl Commission {
+    fn of(row: commission_line::Model, names: &Names, now: Timestamp) -> Result<Self, ApiError> {
+        let approved = row.status == LineStatus::Approved.as_str();
+        Ok(Self {
+            id: Prefix::Commission.format(row.id),
+            conversion: row.conversion_id.map(|id| Prefix::Conversion.format(id)),
+            program: names.program(row.program_id)?,
+            affiliate: names.affiliate(row.affiliate_id)?,
+            number: row.number,
+            kind: row.kind,
+            commission_type: row.commission_type,
+            amount: convert::money(row.amount, &row.currency)?,
+            sub_amount: convert::money(row.sub_amount, &row.currency)?,
+            currency: row.currency,
+            status: row.status,
+            reason: row.reason,
+            comment: row.comment,
+            occurred_at: convert::time(row.occurred_at),
+            approved_at: row.approved_at.map(convert::time),
+            is_final: approved && row.final_at.is_some_and(|at| at <= now.0),
+            final_at: row.final_at.map(convert::time),
+            created_at: convert::time(row.created_at),
+        })
+    }
+}
+
+/// One step of how a commission came about.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct ExplanationStep {
+    /// `passed_over`, `attribution`, `window`, `rule`, `calculation`, `warning`, `review`, `refund`, `change` or
+    /// `result`.
+    #[schema(example = "calculation")]
+    pub step: String,
+    /// A sentence in plain English.
+    #[schema(example = "10 % of 49.90 USD is 4.99 USD.")]
+    pub text: String,
+    /// The same in figures.
+    #[schema(value_type = Object)]
+    pub data: Value,
+}
+
+impl ExplanationStep {
+    fn of(step: Step) -> Result<Self, ApiError> {
+        let kind = serde_json::to_value(step.step).map_err(ApiError::internal)?;
+        let kind = kind.as_str().unwrap_or_default().to_owned();
+        Ok(Self { step: kind, text: step.text, data: step.data })
+    }
+}
+
+/// How a commission came about, in order.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Explanation {
+    #[schema(example = "com_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
+    pub commission: String,
+    pub steps: Vec<ExplanationStep>,
+}
+
+impl Explanation {
+    /// Tells how a line of the account came about.
+    pub async fn load(db: &impl ConnectionTrait, account: AccountId, line: Uuid) -> Result<Self, ApiError> {
+        let steps = ledger::explain(db, account, line).await?;
+        let steps = steps.into_iter().map(ExplanationStep::of).collect::<Result<_, _>>()?;
+        Ok(Self { commission: Prefix::Commission.format(line), steps })
+    }
+}
+
+fn of_account(account: AccountId) -> Select<commission_line::Entity> {
+    commission_line::Entity::find().filter(commission_line::Column::AccountId.eq(account.0))
+}
+
+async fn views(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    rows: Vec<commission_line::Model>,
+) -> Result<Vec<Commission>, ApiError> {
+    let refs = Refs {
+        programs: rows.iter().map(|row| row.program_id).collect(),
+        affiliates: rows.iter().map(|row| row.affiliate_id).collect(),
+        ..Refs::default()
+    };
+    let names = Names::load(db, account, refs).await?;
+    let now = Timestamp::now();
+    rows.into_iter().map(|row| Commission::of(row, &names, now)).collect()
+}
+
+/// The commissions of one conversion, in their order.
+pub async fn of_conversion(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    conversion: Uuid,
+) -> Result<Vec<Commission>, ApiError> {
+    let find = of_account(account)
+        .filter(commission_line::Column::ConversionId.eq(conversion))
+        .order_by_asc(commission_line::Column::Number);
+    let rows = find.all(db).await?;
+    views(db, account, rows).await
+}
+
+/// List commissions
+///
+/// `from` and `to` are of the conversion's time.
+#[utoipa::path(get, path = "/v1/commissions", tag = "Commissions",
+    params(PageParams, RangeParams,
+        ("program" = Option<String>, Query, description = "Only of this program"),
+        ("affiliate" = Option<String>, Query, description = "Only of this affiliate"),
+        ("conversion" = Option<String>, Query, description = "Only of this conversion"),
+        ("status" = Option<String>, Query, description = "Only of this status")),
+    responses((status = 200, body = Page<Commission>)))]
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<Page<Commission>>, ApiError> {
+    let of = lookup::filters(api.store.reader(), caller.account, &mut query.fields).await?;
+    let conversion = query.fields.optional("conversion", None, values::id(Prefix::Conversion));
+    let mut find = of_account(caller.account);
+    if let Some(affiliate) = of.affiliate {
+        find = find.filter(commission_line::Column::AffiliateId.eq(affiliate));
+    }
+    if let Some(program) = of.program {
+        find = find.filter(commission_line::Column::ProgramId.eq(program));
+    }
+    if let Some(conversion) = conversion {
+        find = find.filter(commission_line::Column::ConversionId.eq(conversion));
+    }
+    page(&api, &caller, query, find).await
+}
+
+/// List an affiliate's commissions
+///
+/// `from` and `to` are of the conversion's time.
+#[utoipa::path(get, path = "/v1/affiliates/{affiliate}/commissions", tag = "Commissions",
+    params(PageParams, RangeParams, ("status" = Option<String>, Query, description = "Only of this status")),
+    responses((status = 200, body = Page<Commission>)))]
+async fn list_of_affiliate(
+    State(api): State<Api>,
+    caller: Caller,
+    Segments([slug]): Segments<1>,
+    query: Query,
+) -> Result<Json<Page<Commission>>, ApiError> {
+    let affiliate = lookup::any_affiliate(api.store.reader(), caller.account, &slug).await?;
+    let find = of_account(caller.account).filter(commission_line::Column::AffiliateId.eq(affiliate.id));
+    page(&api, &caller, query, find).await
+}
+
+async fn page(
+    api: &Api,
+    caller: &Caller,
+    mut query: Query,
+    mut find: Select<commission_line::Entity>,
+) -> Result<Json<Page<Commission>>, ApiError> {
+    let status = query.fields.optional("status", None, values::one_of(LineStatus::ALL, LineStatus::as_str));
+    let Range { from, to } = range::read(&mut query.fields);
+    let page = query.page::<Uuid>();
+    query.finish()?;
+    if let Some(status) = status {
+        find = find.filter(commission_line::Column::Status.eq(status.as_str()));
+    }
+    if let Some(from) = from {
+        find = find.filter(commission_line::Column::OccurredAt.gte(from.0));
+    }
+    if let Some(to) = to {
+        find = find.filter(commission_line::Column::OccurredAt.lt(to.0));
+    }
+    if let Some(after) = page.after {
+        find = find.filter(commission_line::Column::Id.lt(after));
+    }
+    let db = api.store.reader();
+    let mut rows = find.order_by_desc(commission_line::Column::Id).limit(page.fetch()).all(db).await?;
+    let next_cursor = page.cut(&mut rows, |row| row.id);
+    Ok(Json(Page { data: views(db, caller.account, rows).await?, next_cursor }))
+}
+
+async fn find(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    id: &str,
+) -> Result<commission_line::Model, ApiError> {
+    let id = lookup::id(Prefix::Commission, "commission", id)?;
+    let row = of_account(account).filter(commission_line::Column::Id.eq(id)).one(db).await?;
+    row.ok_or(ApiError::NotFound("commission"))
+}
+
+/// Read a commission
+#[utoipa::path(get, path = "/v1/commissions/{commission}", tag = "Commissions",
+    responses((status = 200, body = Commission)))]
+async fn read(
+    State(api): State<Api>,
+    caller: Caller,
+    Segments([id]): Segments<1>,
+) -> Result<Json<Commission>, ApiError> {
+    let db = api.store.reader();
+    let row = find(db, caller.account, &id).await?;
+    views(db, caller.account, vec![row]).await?.pop().map(Json).ok_or(ApiError::NotFound("commission"))
+}
+
+/// Explain a commission
+///
+/// Which input attributed it and which were passed over, the window, the rule and its version, the calculation
+/// before and after rounding, the review, each refund, and what it is worth now.
+#[utoipa::path(get, path = "/v1/commissions/{commission}/explain", tag = "Commissions",
+    responses((status = 200, body = Explanation)))]
+async fn explain(
+    State(api): State<Api>,
+    caller: Caller,
+    Segments([id]): Segments<1>,
+) -> Result<Json<Explanation>, ApiError> {
+    let db = api.store.reader();
+    let row = find(db, caller.account, &id).await?;
+    Explanation::load(db, caller.account, row.id).await.map(Json)
+}
+
+/// Approve a commission
+///
+/// It may be withdrawn once the program's `payout_delay` has passed.
+#[utoipa::path(post, path = "/v1/commissions/{commission}/approve", tag = "Commissions",
+    responses((status = 200, body = Commission)))]
+async fn approve(
+    State(api): State<Api>,
+    Segments([id]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    review(&api, &id, request, |line| Command::ApproveLine { line }).await
+}
+
+/// Disapprove a commission
+///
+/// What it added to the balance is taken back.
+#[utoipa::path(post, path = "/v1/commissions/{commission}/disapprove", tag = "Commissions",
+    responses((status = 200, body = Commission)))]
+async fn disapprove(
+    State(api): State<Api>,
+    Segments([id]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    review(&api, &id, request, |line| Command::DisapproveLine { line }).await
+}
+
+async fn review(
+    api: &Api,
+    id: &str,
+    request: ChangeRequest,
+    command: fn(Uuid) -> Command,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, *api);
+    let row = find(&change.tx, change.account, id).await?;
+    request.fields()?.finish()?;
+    change.apply(&command(row.id)).await?;
+    let row = find(&change.tx, change.account, id).await?;
+    let view = views(&change.tx, change.account, vec![row]).await?.pop();
+    change.answer(StatusCode::OK, &view).await
+}

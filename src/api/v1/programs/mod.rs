@@ -1,0 +1,223 @@
+//! Programs.
+
+mod settings;
+mod view;
+
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set};
+use serde::{Deserialize, Serialize};
+pub use settings::{CommissionTypeInput, ProgramInput};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+pub use view::{CommissionTypeView, Program, settings_of};
+
+use super::lookup;
+use crate::{
+    api::{
+        Api, Segments,
+        auth::Caller,
+        change::{Change, ChangeRequest, begin},
+        error::ApiError,
+        page::{Page, PageParams, Query},
+        values,
+    },
+    catalog::Scope,
+    domain::ids::{ProgramId, Slug},
+    ledger::{self, Command, PutProgram},
+    store::{
+        entities::program,
+        keys,
+        sequences::{self, Sequence},
+    },
+};
+
+pub fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, update, delete))
+        .routes(routes!(read_pixel_secret))
+        .routes(routes!(rotate_pixel_secret))
+}
+
+/// List programs
+#[utoipa::path(get, path = "/v1/programs", tag = "Programs", params(PageParams),
+    responses((status = 200, body = Page<Program>)))]
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Json<Page<Program>>, ApiError> {
+    let page = query.page::<i64>();
+    query.finish()?;
+    let mut find = program::Entity::find()
+        .filter(program::Column::AccountId.eq(caller.account.0))
+        .filter(program::Column::DeletedAt.is_null());
+    if let Some(after) = page.after {
+        find = find.filter(program::Column::Id.lt(after));
+    }
+    let find = find.order_by_desc(program::Column::Id).limit(page.fetch());
+    let mut rows = find.all(api.store.reader()).await?;
+    let next_cursor = page.cut(&mut rows, |row| row.id);
+    let data = rows.into_iter().map(Program::of).collect::<Result<_, _>>()?;
+    Ok(Json(Page { data, next_cursor }))
+}
+
+/// Create a program
+///
+/// `name`, `currency`, `destination` and one commission type suffice.
+#[utoipa::path(post, path = "/v1/programs", tag = "Programs", request_body = ProgramInput,
+    responses((status = 201, body = Program)))]
+async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Response, ApiError> {
+    let mut fields = request.fields()?;
+    let slug = fields.optional("id", None, values::slug);
+    let read = settings::read(&mut fields, None);
+    fields.finish()?;
+    let (settings, currency) = read.ok_or_else(|| ApiError::internal("no settings"))?;
+    let change = begin!(request, api);
+    let slug = match slug {
+        Some(slug) => slug,
+        None => free_slug(&change, &settings.name).await?,
+    };
+    let id = ProgramId(sequences::next(&change.tx, Sequence::Program).await?);
+    change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings }))).await?;
+    let view = stored(&change, id).await?;
+    change.answer(StatusCode::CREATED, &view).await
+}
+
+async fn free_slug(change: &Change, name: &str) -> Result<Slug, ApiError> {
+    let base = values::slug_of(name);
+    if let Some(slug) = &base {
+        let taken = program::Entity::find()
+            .filter(program::Column::AccountId.eq(change.account.0))
+            .filter(program::Column::Slug.eq(slug.as_str()))
+            .one(&change.tx)
+            .await?;
+        if taken.is_none() {
+            return Ok(slug.clone());
+        }
+    }
+    let base = base.as_ref().map_or("program", Slug::as_str);
+    format!("{base}-{}", values::random_suffix(8)).parse().map_err(ApiError::internal)
+}
+
+async fn stored(change: &Change, id: ProgramId) -> Result<Program, ApiError> {
+    let row = program::Entity::find_by_id(id.0).one(&change.tx).await?;
+    Program::of(row.ok_or(ApiError::NotFound("program"))?)
+}
+
+/// Read a program
+#[utoipa::path(get, path = "/v1/programs/{program}", tag = "Programs",
+    responses((status = 200, body = Program)))]
+async fn read(
+    State(api): State<Api>,
+    caller: Caller,
+    Segments([slug]): Segments<1>,
+) -> Result<Json<Program>, ApiError> {
+    Program::of(lookup::program(api.store.reader(), caller.account, &slug).await?).map(Json)
+}
+
+/// Replace a program
+///
+/// Settings that are not given return to their defaults.
+#[utoipa::path(put, path = "/v1/programs/{program}", tag = "Programs", request_body = ProgramInput,
+    responses((status = 200, body = Program)))]
+async fn replace(
+    State(api): State<Api>,
+    Segments([slug]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    put(&api, &slug, request, true).await
+}
+
+/// Change a program
+///
+/// Settings that are not given stay. A new version of the settings is in force from now on.
+#[utoipa::path(patch, path = "/v1/programs/{program}", tag = "Programs", request_body = ProgramInput,
+    responses((status = 200, body = Program)))]
+async fn update(
+    State(api): State<Api>,
+    Segments([slug]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    put(&api, &slug, request, false).await
+}
+
+async fn put(api: &Api, slug: &str, request: ChangeRequest, whole: bool) -> Result<Response, ApiError> {
+    let change = begin!(request, *api);
+    let row = lookup::program(&change.tx, change.account, slug).await?;
+    let (old, old_currency) = settings_of(&row)?;
+    let mut fields = request.fields()?;
+    fields.unchanging("id", slug);
+    let read = settings::read(&mut fields, (!whole).then_some((&old, old_currency)));
+    fields.finish()?;
+    let (settings, currency) = read.ok_or_else(|| ApiError::internal("no settings"))?;
+    let id = ProgramId(row.id);
+    // A version that says what the last one says would only lengthen the history.
+    if settings != old || currency != old_currency {
+        let slug = row.slug.parse().map_err(ApiError::internal)?;
+        change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings }))).await?;
+    }
+    let view = stored(&change, id).await?;
+    change.answer(StatusCode::OK, &view).await
+}
+
+/// Delete a program
+///
+/// Its links stop redirecting and attributing; what was earned stays. Its id is not given out again.
+#[utoipa::path(delete, path = "/v1/programs/{program}", tag = "Programs", responses((status = 204)))]
+async fn delete(
+    State(api): State<Api>,
+    Segments([slug]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, api);
+    let row = lookup::program(&change.tx, change.account, &slug).await?;
+    change.apply(&Command::DeleteProgram { program: ProgramId(row.id) }).await?;
+    change.done().await
+}
+
+/// The key of a program's signed pixels.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PixelSecret {
+    #[schema(example = "52 characters")]
+    pub pixel_secret: String,
+}
+
+/// Read a program's pixel secret
+///
+/// It signs the pixels of the merchant's pages. The key needs the scope `write`.
+#[utoipa::path(get, path = "/v1/programs/{program}/pixel-secret", tag = "Programs",
+    responses((status = 200, body = PixelSecret)))]
+async fn read_pixel_secret(
+    State(api): State<Api>,
+    caller: Caller,
+    Segments([slug]): Segments<1>,
+) -> Result<Json<PixelSecret>, ApiError> {
+    caller.require(Scope::Write)?;
+    let row = lookup::program(api.store.reader(), caller.account, &slug).await?;
+    Ok(Json(PixelSecret { pixel_secret: row.pixel_secret }))
+}
+
+/// Replace a program's pixel secret
+///
+/// Pixels that were signed with the old one are refused from now on. Read the new one afterwards.
+#[utoipa::path(post, path = "/v1/programs/{program}/pixel-secret/rotate", tag = "Programs",
+    responses((status = 200, body = Program)))]
+async fn rotate_pixel_secret(
+    State(api): State<Api>,
+    Segments([slug]): Segments<1>,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, api);
+    let row = lookup::program(&change.tx, change.account, &slug).await?;
+    request.fields()?.finish()?;
+    let id = ProgramId(row.id);
+    let mut row = row.into_active_model();
+    row.pixel_secret = Set(keys::random_secret()?);
+    row.updated_at = Set(change.at.0);
+    row.update(&change.tx).await?;
+    ledger::publish::program(&change.tx, id).await?;
+    // The answer may be kept for an Idempotency-Key, so the secret is not in it.
+    let view = stored(&change, id).await?;
+    change.answer(StatusCode::OK, &view).await
+}
