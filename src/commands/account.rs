@@ -25,7 +25,11 @@ pub fn run(command: &AccountCommand, settings: &Settings) -> Result<(), Failure>
 }
 
 async fn create(store: &Store, args: &AccountCreateArgs) -> Result<(), Failure> {
-    if accounts::find_by_slug(store.reader(), args.slug.as_str()).await.map_err(parts::store_failed)?.is_some() {
+    if accounts::find_by_slug(store.reader(), args.slug.as_str())
+        .await
+        .map_err(parts::store_failed)?
+        .is_some()
+    {
         return Err(Failure::new(Code::CantCreate, format!("there is an account `{}` already", args.slug)));
     }
     let name = if args.name.is_empty() { args.slug.as_str() } else { &args.name };

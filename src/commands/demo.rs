@@ -20,8 +20,8 @@ use crate::{
         amount::{Currency, DecimalText, Percent},
         ids::{AccountId, AffiliateId, LinkId, NameError, ProgramId, Slug},
         program::{
-            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy, RefundPolicy,
-            SameSite,
+            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy,
+            RefundPolicy, SameSite,
         },
         reason::Standing,
         time::Timestamp,
@@ -40,6 +40,9 @@ pub const PROGRAM: &str = "demo-shop";
 pub const AFFILIATE: &str = "jane";
 pub const LINK: &str = "jane";
 pub const COUPON: &str = "JANE10";
+
+/// A visitor's browser. Clicks of curl itself are of class `crawler` and earn nothing.
+pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
 /// The demo's keys, kept in `demo-keys.json` so that they are the same after a restart.
 #[derive(Clone, Serialize, Deserialize)]
@@ -168,11 +171,13 @@ async fn lead_to(store: &Store, account: AccountId, page: &str) -> Result<(), Fa
         .await
         .map_err(store_failed)?;
     let Some(row) = row else { return Ok(()) };
-    let unreadable = |error: &dyn std::fmt::Display| Failure::new(Code::Data, format!("the demo program: {error}"));
+    let unreadable =
+        |error: &dyn std::fmt::Display| Failure::new(Code::Data, format!("the demo program: {error}"));
     let mut settings: ProgramSettings =
         serde_json::from_value(row.settings).map_err(|error| unreadable(&error))?;
     // Somebody who sent it elsewhere is left alone.
-    let is_demo_page = settings.destination.starts_with("http://127.0.0.1:") && settings.destination.ends_with("/demo");
+    let is_demo_page =
+        settings.destination.starts_with("http://127.0.0.1:") && settings.destination.ends_with("/demo");
     if settings.destination == page || !is_demo_page {
         return Ok(());
     }

@@ -152,7 +152,7 @@ fn welcome(folder: &DataDir, edge: &str, api: &str, admin: &str, keys: Option<&D
          \x20 secret key                 {secret}\n\
          \x20 publishable key            {}\n\n\
          From a click to its commission, in another terminal:\n\n\
-         CLICK=$(curl -sS -o /dev/null -w '%{{redirect_url}}' {edge}/r/{LINK} | sed 's/.*click_id=//')\n\
+         CLICK=$(curl -sS -A '{BROWSER}' -o /dev/null -w '%{{redirect_url}}' {edge}/r/{LINK} | sed 's/.*click_id=//')\n\
          curl -sS {edge}/v1/events/conversion -H 'Authorization: Bearer {secret}' --json \
          '{{\"program\":\"{PROGRAM}\",\"external_id\":\"order-1\",\"amount\":\"49.90\",\"click_id\":\"'$CLICK'\"}}'; echo\n\
          COMMISSION=$(curl -sS '{api}/v1/commissions?limit=1' -H 'Authorization: Bearer {secret}' | grep -o 'com_[0-9a-f]*' | head -n 1)\n\
@@ -160,6 +160,7 @@ fn welcome(folder: &DataDir, edge: &str, api: &str, admin: &str, keys: Option<&D
          Or follow {edge}/r/{LINK} in a browser and press the button.\n\
          Stop with Ctrl-C; the state is there again at the next start.",
         keys.publishable_key,
+        BROWSER = demo::BROWSER,
         LINK = demo::LINK,
         PROGRAM = demo::PROGRAM,
     ));

@@ -12,13 +12,7 @@ use super::{
     parts, process,
     process::{Process, ReadyFile},
 };
-use crate::{
-    catalog::Catalog,
-    config::Settings,
-    edge,
-    jobs::catalog_feed,
-    telemetry::Condition,
-};
+use crate::{catalog::Catalog, config::Settings, edge, jobs::catalog_feed, telemetry::Condition};
 
 pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let runtime = process::runtime()?;
@@ -47,11 +41,8 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(geo.watch(behind.clone()));
     catalog.mark_loaded();
     process.readiness.set(Condition::CatalogLoaded, true);
-    let ready = ReadyFile {
-        edge: Some(edge_url),
-        admin: Some(process::url(process.admin)),
-        ..ReadyFile::default()
-    };
+    let ready =
+        ReadyFile { edge: Some(edge_url), admin: Some(process::url(process.admin)), ..ReadyFile::default() };
     process::write_ready_file(args.serve.ready_file.as_ref(), &ready)?;
 
     process.shutdown.cancelled().await;

@@ -60,9 +60,11 @@ async fn list(store: &Store, args: &KeyListArgs) -> Result<(), Failure> {
     for account in accounts {
         let rows = keys::list(store.reader(), AccountId(account.id)).await.map_err(parts::store_failed)?;
         for row in rows {
-            let state = row.revoked_at.map_or_else(|| "active".to_owned(), |at| format!("revoked {}", Timestamp(at)));
+            let state =
+                row.revoked_at.map_or_else(|| "active".to_owned(), |at| format!("revoked {}", Timestamp(at)));
             let id = Prefix::Key.format(row.id);
-            let line = [&id, &account.slug, &row.kind, &format!("{}…", row.prefix), &row.scopes, &state, &row.name];
+            let line =
+                [&id, &account.slug, &row.kind, &format!("{}…", row.prefix), &row.scopes, &state, &row.name];
             say(&line.map(String::as_str).join("\t"))?;
         }
     }
@@ -70,9 +72,10 @@ async fn list(store: &Store, args: &KeyListArgs) -> Result<(), Failure> {
 }
 
 async fn revoke(store: &Store, args: &KeyRevokeArgs) -> Result<(), Failure> {
-    let unknown = || Failure::new(Code::Data, format!("there is no key `{}`", args.id)).with_hint(
-        "`waypost key list` shows the ids.",
-    );
+    let unknown = || {
+        Failure::new(Code::Data, format!("there is no key `{}`", args.id))
+            .with_hint("`waypost key list` shows the ids.")
+    };
     let id = Prefix::Key.parse(&args.id).ok_or_else(unknown)?;
     let row = api_key::Entity::find_by_id(id).one(store.reader()).await.map_err(parts::store_failed)?;
     let account = AccountId(row.ok_or_else(unknown)?.account_id);

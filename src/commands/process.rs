@@ -106,7 +106,8 @@ impl Process {
 
 /// SIGTERM and SIGINT begin the end; a second one, or the end of the time, cuts it short.
 fn watch_signals(shutdown: CancellationToken, readiness: Readiness, bound: Duration) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::new(Code::Software, format!("cannot listen for signals: {error}"));
+    let failed =
+        |error: io::Error| Failure::new(Code::Software, format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     tokio::spawn(async move {

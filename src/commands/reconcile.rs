@@ -42,7 +42,10 @@ fn tell(found: &Reconciliation) -> Result<(), Failure> {
     }
     let seen: i64 = found.streams.iter().map(|stream| stream.seen).sum();
     let missing: i64 = found.streams.iter().map(StreamReport::missing).sum();
-    say(&format!("{seen} events seen in {} streams, {missing} numbers missing between them", found.streams.len()))
+    say(&format!(
+        "{seen} events seen in {} streams, {missing} numbers missing between them",
+        found.streams.len()
+    ))
 }
 
 fn describe(stream: &StreamReport) -> String {
@@ -60,7 +63,10 @@ fn describe(stream: &StreamReport) -> String {
         text.push_str(&format!("\n    missing {first} to {last}: under way or lost"));
     }
     if !stream.ended {
-        text.push_str(&format!("\n    no marker of its end: what came after {} cannot be known", stream.last));
+        text.push_str(&format!(
+            "\n    no marker of its end: what came after {} cannot be known",
+            stream.last
+        ));
     }
     text
 }

@@ -71,7 +71,7 @@ async fn await_log(
     loop {
         match open() {
             Ok(sources) => return Ok(Some(sources)),
-            Err(SpoolError::Missing { .. }) => {}
+            Err(SpoolError::Missing(_)) => {}
             Err(error) => return Err(parts::spool_failed(&error)),
         }
         if !told {

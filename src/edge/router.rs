@@ -10,8 +10,9 @@ use super::{
     click_batch,
     collect::{self, EventKind},
     core::Core,
-    pixel, redirect,
+    pixel,
     problem::Refusal,
+    redirect,
     response::EdgeBody,
 };
 
