@@ -1,13 +1,6 @@
 //! What one core works with. Nothing of it is shared with another core but what is read without a lock.
 
-use std::{
-    cell::RefCell,
-    fmt,
-    net::IpAddr,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 use tokio_util::task::TaskTracker;
@@ -15,7 +8,7 @@ use uuid::Uuid;
 
 use super::{click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream};
 use crate::{
-    catalog::{CatalogReader, Catalog, DomainRecord},
+    catalog::{Catalog, CatalogReader, DomainRecord},
     config::EdgeSettings,
     domain::{ids::AccountId, time::Timestamp, token::KeyRing},
     events::{Body, Event, VERSION},
@@ -48,7 +41,10 @@ pub struct EdgeParts {
 
 impl fmt::Debug for EdgeParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EdgeParts").field("name", &self.name).field("catalog", &self.catalog).finish_non_exhaustive()
+        f.debug_struct("EdgeParts")
+            .field("name", &self.name)
+            .field("catalog", &self.catalog)
+            .finish_non_exhaustive()
     }
 }
 
@@ -88,7 +84,10 @@ pub struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("parts", &self.parts).field("clicks", &self.clicks).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("parts", &self.parts)
+            .field("clicks", &self.clicks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,7 +161,11 @@ impl Core {
             return Some((domain.account, Some(domain)));
         }
         let default = &*self.limits.default_account;
-        if default.is_empty() { None } else { reader.account_by_slug(default).map(|account| (account.id, None)) }
+        if default.is_empty() {
+            None
+        } else {
+            reader.account_by_slug(default).map(|account| (account.id, None))
+        }
     }
 
     /// An event, stamped and serialised. From here on it belongs to the event log.

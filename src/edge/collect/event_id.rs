@@ -31,7 +31,8 @@ pub(crate) fn of_conversion(
     kind: ConversionKind,
     external_id: &str,
 ) -> Uuid {
-    let parts = [&account.0.to_le_bytes()[..], program.as_bytes(), kind.as_str().as_bytes(), external_id.as_bytes()];
+    let parts =
+        [&account.0.to_le_bytes()[..], program.as_bytes(), kind.as_str().as_bytes(), external_id.as_bytes()];
     hash(CONVERSION + if held { HELD } else { 0 }, &parts)
 }
 

@@ -1,0 +1,11 @@
+//! The edge as its callers see it: over sockets, against a real catalog and a log that can be told to fail.
+
+mod bad_input;
+mod collect;
+mod cookies;
+mod drain;
+mod open_redirect;
+mod pixel;
+mod redirect;
+mod slow;
+mod support;
