@@ -1,5 +1,13 @@
 //! The edge as its callers see it: over sockets, against a real catalog and a log that can be told to fail.
 
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected should stop there and then"
+)]
+
 mod bad_input;
 mod collect;
 mod cookies;
