@@ -12,6 +12,9 @@ mod bad_input;
 mod collect;
 mod cookies;
 mod drain;
+#[path = "../../src/visitor/geo/fixture.rs"]
+#[allow(dead_code, clippy::cast_possible_truncation, reason = "shared with the tests of the geo module")]
+mod geo_fixture;
 mod open_redirect;
 mod pixel;
 mod redirect;

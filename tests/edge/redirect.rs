@@ -1,12 +1,16 @@
 //! `GET|HEAD /r/{code}`: answers and clicks.
 
-use waypost::domain::{
-    ids::{AccountId, LinkId},
-    time::Timestamp,
-    token::TOKEN_CHARS,
-    traffic::TrafficClass,
+use waypost::{
+    config::GeoipSettings,
+    domain::{
+        ids::{AccountId, LinkId},
+        time::Timestamp,
+        token::TOKEN_CHARS,
+        traffic::TrafficClass,
+    },
 };
 
+use crate::geo_fixture::{Entry, database};
 use crate::support::{BROWSER, Edge, HOST, Mode, OTHER_HOST, settings, until};
 
 #[tokio::test]
@@ -255,6 +259,31 @@ async fn forwarded_addresses_count_from_trusted_proxies_alone() {
     let edge = Edge::start_with(settings);
     edge.get("/r/jane", &[("X-Forwarded-For", "203.0.113.9, 198.51.100.7")]).await;
     assert_eq!(edge.click().await.ip_prefix.as_deref(), Some("198.51.100.0/24"));
+}
+
+#[tokio::test]
+async fn hosting_networks_attribute_under_review() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let (country, asn) = (folder.path().join("country.mmdb"), folder.path().join("asn.mmdb"));
+    let networks = [("192.0.2.0/24", Entry::network(64_500)), ("198.51.100.0/24", Entry::network(64_501))];
+    std::fs::write(&asn, database(&networks)).unwrap();
+    std::fs::write(&country, database(&[("192.0.2.0/24", Entry::flat_country("DE"))])).unwrap();
+    let geoip = GeoipSettings { country, asn, hosting_networks: vec![64_500], check_interval_ms: 60_000 };
+    for (ip, class, review, country) in [
+        ("192.0.2.1", TrafficClass::Datacenter, true, Some("DE")),
+        ("198.51.100.1", TrafficClass::Valid, false, None),
+    ] {
+        let mut settings = settings();
+        settings.trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
+        let edge = Edge::start_at(settings, &geoip);
+        let reply = edge.get("/r/jane", &[("X-Forwarded-For", ip)]).await;
+        let token = edge.keys.verify(&reply.query()["click_id"]).unwrap();
+        assert_eq!((token.attributable, token.review), (true, review), "{ip}");
+        assert!(reply.cookie().is_some());
+        let click = edge.click().await;
+        assert_eq!((click.class, click.review, click.country.as_deref()), (class, review, country));
+        assert!(click.network.is_some());
+    }
 }
 
 #[tokio::test]

@@ -318,6 +318,17 @@ impl Edge {
     }
 
     pub fn start_with(settings: EdgeSettings) -> Self {
+        let nothing = GeoipSettings {
+            country: PathBuf::new(),
+            asn: PathBuf::new(),
+            hosting_networks: Vec::new(),
+            check_interval_ms: 60_000,
+        };
+        Self::start_at(settings, &nothing)
+    }
+
+    /// With databases of places.
+    pub fn start_at(settings: EdgeSettings, geoip: &GeoipSettings) -> Self {
         let catalog = Arc::new(Catalog::new());
         fill(&catalog);
         let sink = Arc::new(RecordingSink::default());
@@ -327,13 +338,7 @@ impl Edge {
             name: settings.name.as_str().into(),
             catalog,
             keys: Arc::new(keys()),
-            geo: Geo::open(&GeoipSettings {
-                country: PathBuf::new(),
-                asn: PathBuf::new(),
-                hosting_networks: Vec::new(),
-                check_interval_ms: 60_000,
-            })
-            .unwrap(),
+            geo: Geo::open(geoip).unwrap(),
             hasher: VisitorHasher::new([7; 32]),
             proxies: TrustedProxies::new(settings.trusted_proxies.clone()),
             user_agents: 1000,
