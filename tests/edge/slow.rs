@@ -65,6 +65,18 @@ async fn a_slow_body_is_cut_with_an_answer() {
     assert_eq!(edge.sink.records().len(), 0);
 }
 
+/// A link has no body to wait for: it is answered, and what drips in afterwards is not waited for either.
+#[tokio::test]
+async fn a_body_that_nobody_wants_holds_nothing() {
+    let edge = strict();
+    let head = format!("GET /r/jane HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: 100000\r\n\r\n");
+    for more in ["", "x"] {
+        let (answer, took) = drip(&edge, &head, more).await;
+        assert!(answer.starts_with(b"HTTP/1.1 302"), "{more:?}");
+        assert!(took.as_millis() < 5_000, "{more:?}: {took:?}");
+    }
+}
+
 #[tokio::test]
 async fn an_idle_connection_is_cut() {
     let edge = strict();
