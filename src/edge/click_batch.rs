@@ -6,6 +6,7 @@
 
 use std::{cell::RefCell, mem, rc::Rc, time::Duration};
 
+use bytes::BytesMut;
 use metrics::Counter;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -23,6 +24,9 @@ const MAX_AGE: Duration = Duration::from_millis(5);
 /// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
 /// bounded memory is worth more than clicks that can be stored nowhere.
 const MAX_IN_FLIGHT: usize = 256;
+
+/// Room for a record of the usual size, so that the buffer of a batch is made once.
+const RECORD_BYTES: usize = 768;
 
 /// The batch that fills.
 #[derive(Debug, Default)]
@@ -81,6 +85,7 @@ pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Uns
     let repeats = duplicates(core, &clicks).await;
     let now = Timestamp::now();
     let mut records = Vec::with_capacity(clicks.len());
+    let mut buffer = BytesMut::with_capacity(clicks.len() * RECORD_BYTES);
     for (click, duplicate_of) in clicks.into_iter().zip(repeats) {
         // Counted here and not while the visitor waits: these counters are shared by all cores.
         let metrics = core.metrics();
@@ -89,7 +94,7 @@ pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Uns
         if click.has_token { &redirects.attributed } else { &redirects.unattributed }.increment(1);
         let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
         metrics.clicks(class).increment(1);
-        records.push(core.write_down(click, duplicate_of, now));
+        records.push(core.write_down(&mut buffer, &click, duplicate_of, now));
     }
     if core.parts.sink.append(records).await.is_ok() {
         unsettled.stored(&core.metrics().clicks_stored);

@@ -11,6 +11,7 @@ mod body;
 pub mod click;
 mod click_batch;
 mod click_ids;
+mod click_record;
 mod closing;
 mod collect;
 mod connection;
