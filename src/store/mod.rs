@@ -75,6 +75,11 @@ impl Store {
         &self.reader
     }
 
+    /// Queries that see one and the same commit, for sums that have to go together. Dropped, it ends.
+    pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        self.reader.begin().await
+    }
+
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         self.writer

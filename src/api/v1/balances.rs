@@ -31,10 +31,7 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::default()
-        .routes(routes!(list))
-        .routes(routes!(read))
-        .routes(routes!(list_postings))
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(read)).routes(routes!(list_postings))
 }
 
 /// What an affiliate has, in one currency.
@@ -181,19 +178,18 @@ async fn list(
         let same = balance::Column::AffiliateId
             .eq(after.affiliate)
             .and(balance::Column::Currency.lt(after.currency.as_str()));
-        find =
-            find.filter(Condition::any().add(balance::Column::AffiliateId.lt(after.affiliate)).add(same));
+        find = find.filter(Condition::any().add(balance::Column::AffiliateId.lt(after.affiliate)).add(same));
     }
     let find = find
         .order_by_desc(balance::Column::AffiliateId)
         .order_by_desc(balance::Column::Currency)
         .limit(page.fetch());
-    let db = api.store.reader();
-    let rows: Vec<(i64, String)> = find.into_tuple().all(db).await?;
+    let db = api.store.snapshot().await?;
+    let rows: Vec<(i64, String)> = find.into_tuple().all(&db).await?;
     let mut places: Vec<Place> =
         rows.into_iter().map(|(affiliate, currency)| Place { affiliate, currency }).collect();
     let next_cursor = page.cut(&mut places, Place::clone);
-    Ok(Json(Page { data: views(db, caller.account, places).await?, next_cursor }))
+    Ok(Json(Page { data: views(&db, caller.account, places).await?, next_cursor }))
 }
 
 /// Read an affiliate's balances
@@ -204,8 +200,8 @@ async fn read(
     caller: Caller,
     Segment(slug): Segment,
 ) -> Result<Json<Balances>, ApiError> {
-    let db = api.store.reader();
-    let row = lookup::any_affiliate(db, caller.account, &slug).await?;
+    let db = api.store.snapshot().await?;
+    let row = lookup::any_affiliate(&db, caller.account, &slug).await?;
     let currencies: Vec<String> = balance::Entity::find()
         .select_only()
         .column(balance::Column::Currency)
@@ -214,10 +210,10 @@ async fn read(
         .filter(balance::Column::AffiliateId.eq(row.id))
         .order_by_asc(balance::Column::Currency)
         .into_tuple()
-        .all(db)
+        .all(&db)
         .await?;
     let places = currencies.into_iter().map(|currency| Place { affiliate: row.id, currency }).collect();
-    let balances = views(db, caller.account, places).await?;
+    let balances = views(&db, caller.account, places).await?;
     Ok(Json(Balances { affiliate: row.slug, balances }))
 }
 
@@ -323,10 +319,8 @@ async fn list_postings(
         let same = posting::Column::Seq.eq(after.seq).and(posting::Column::Number.lt(after.number));
         find = find.filter(Condition::any().add(posting::Column::Seq.lt(after.seq)).add(same));
     }
-    let find = find
-        .order_by_desc(posting::Column::Seq)
-        .order_by_desc(posting::Column::Number)
-        .limit(page.fetch());
+    let find =
+        find.order_by_desc(posting::Column::Seq).order_by_desc(posting::Column::Number).limit(page.fetch());
     let mut rows = find.all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| Entry { seq: row.seq, number: row.number });
     let data = rows.into_iter().map(Posting::of).collect::<Result<_, _>>()?;

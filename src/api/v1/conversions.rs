@@ -1,9 +1,7 @@
 //! Conversions: leads, appointments and sales that were taken, wait, or are held.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -332,9 +330,9 @@ async fn read(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<ConversionDetail>, ApiError> {
-    let db = api.store.reader();
-    let row = find(db, caller.account, &id).await?;
-    detail(db, caller.account, row).await.map(Json)
+    let db = api.store.snapshot().await?;
+    let row = find(&db, caller.account, &id).await?;
+    detail(&db, caller.account, row).await.map(Json)
 }
 
 /// Read a held conversion

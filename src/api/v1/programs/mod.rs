@@ -4,7 +4,9 @@ mod settings;
 mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set,
+};
 use serde::{Deserialize, Serialize};
 pub use settings::ProgramInput;
 use utoipa::ToSchema;
