@@ -1,12 +1,14 @@
 //! A link as an edge keeps it: one small block of bytes.
 //!
 //! ```text
-//! flags: 1 | lengths of code, destination, source, asset: 4 x L | id, account, program, affiliate: 4 x N
-//! | expiry in ms: 8, only with its flag | code | destination | source | asset
+//! flags: 1 | length of the code: C | lengths of those of destination, source, asset that there are: L each
+//! | id, account, program, affiliate: N each | expiry in ms: 8, only with its flag
+//! | code | destination | source | asset
 //! ```
-//! Little-endian. N is 4 and L is 2, or both are 8 (flag `WIDE`) where a number or a length needs it: ids of one
-//! deployment are small for long. An absent text has length 0 and no flag. The version is not in here; whoever
-//! keeps entries knows it.
+//! Little-endian. C, L and N are 1, 2 and 4, or all are 8 (flag `WIDE`) where a number or a length needs it: codes
+//! are short, and ids of one deployment small for long. The version is not in here; whoever keeps entries knows it.
+
+use std::ops::Range;
 
 use crate::domain::{
     ids::{AccountId, AffiliateId, LinkId, ProgramId},
@@ -16,6 +18,7 @@ use crate::domain::{
 use super::LinkRecord;
 
 const WIDE: u8 = 1;
+// The flag of the text with index n is the bit n.
 const DESTINATION: u8 = 1 << 1;
 const SOURCE: u8 = 1 << 2;
 const ASSET: u8 = 1 << 3;
@@ -36,7 +39,8 @@ impl LinkEntry {
             link.asset_id.as_deref().unwrap_or_default(),
         ];
         let narrow = numbers.iter().all(|number| u32::try_from(*number).is_ok())
-            && texts.iter().all(|text| u16::try_from(text.len()).is_ok());
+            && texts.iter().all(|text| u16::try_from(text.len()).is_ok())
+            && u8::try_from(link.code.len()).is_ok();
         let flag = |on: bool, bit: u8| if on { bit } else { 0 };
         let flags = flag(!narrow, WIDE)
             | flag(link.destination.is_some(), DESTINATION)
@@ -44,15 +48,15 @@ impl LinkEntry {
             | flag(link.asset_id.is_some(), ASSET)
             | flag(link.expires_at.is_some(), EXPIRES);
 
-        let shape = Shape::of(flags);
+        let shape = Shape(flags);
         let size = shape.texts() + texts.iter().map(|text| text.len()).sum::<usize>();
         let mut bytes = Vec::with_capacity(size);
         bytes.push(flags);
-        for text in texts {
-            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes()[..shape.length]);
+        for (index, text) in texts.iter().enumerate().filter(|(index, _)| shape.has(*index)) {
+            bytes.extend_from_slice(&(text.len() as u64).to_le_bytes()[..shape.length_of(index).len()]);
         }
         for number in numbers {
-            bytes.extend_from_slice(&number.to_le_bytes()[..shape.number]);
+            bytes.extend_from_slice(&number.to_le_bytes()[..shape.number_width()]);
         }
         if let Some(at) = link.expires_at {
             bytes.extend_from_slice(&at.0.to_le_bytes());
@@ -86,21 +90,21 @@ impl LinkEntry {
 
     /// None: the program's.
     pub fn destination(&self) -> Option<&str> {
-        self.has(DESTINATION).then(|| self.text(1))
+        self.shape().has(1).then(|| self.text(1))
     }
 
     pub fn source_id(&self) -> Option<&str> {
-        self.has(SOURCE).then(|| self.text(2))
+        self.shape().has(2).then(|| self.text(2))
     }
 
     pub fn asset_id(&self) -> Option<&str> {
-        self.has(ASSET).then(|| self.text(3))
+        self.shape().has(3).then(|| self.text(3))
     }
 
     /// From then on clicks redirect unattributed.
     pub fn expires_at(&self) -> Option<Timestamp> {
         let shape = self.shape();
-        self.has(EXPIRES).then(|| Timestamp(self.read(shape.expiry(), 8)))
+        shape.is(EXPIRES).then(|| Timestamp(self.read(shape.expiry()..shape.expiry() + 8)))
     }
 
     pub(super) fn is_of(&self, account: AccountId, code: &str) -> bool {
@@ -108,22 +112,20 @@ impl LinkEntry {
     }
 
     fn shape(&self) -> Shape {
-        Shape::of(self.0.first().copied().unwrap_or_default())
-    }
-
-    fn has(&self, flag: u8) -> bool {
-        self.0.first().is_some_and(|flags| flags & flag != 0)
+        Shape(self.0.first().copied().unwrap_or_default())
     }
 
     fn number(&self, index: usize) -> i64 {
         let shape = self.shape();
-        self.read(shape.numbers() + index * shape.number, shape.number)
+        let begins = shape.numbers() + index * shape.number_width();
+        self.read(begins..begins + shape.number_width())
     }
 
-    /// A little-endian number of `width` bytes; narrow ones are never negative.
-    fn read(&self, at: usize, width: usize) -> i64 {
+    /// A little-endian number; narrow ones are never negative.
+    fn read(&self, range: Range<usize>) -> i64 {
         let mut number = [0; 8];
-        if let (Some(from), Some(to)) = (self.0.get(at..at + width), number.get_mut(..width)) {
+        let width = range.len();
+        if let (Some(from), Some(to)) = (self.0.get(range), number.get_mut(..width)) {
             to.copy_from_slice(from);
         }
         i64::from_le_bytes(number)
@@ -131,7 +133,10 @@ impl LinkEntry {
 
     fn length(&self, index: usize) -> usize {
         let shape = self.shape();
-        usize::try_from(self.read(1 + index * shape.length, shape.length)).unwrap_or_default()
+        if !shape.has(index) {
+            return 0;
+        }
+        usize::try_from(self.read(shape.length_of(index))).unwrap_or_default()
     }
 
     fn code_bytes(&self) -> &[u8] {
@@ -163,30 +168,56 @@ impl std::fmt::Debug for LinkEntry {
     }
 }
 
-/// Where things are in a block.
+/// Where things are in a block, by its flags. Texts are counted code, destination, source, asset.
 #[derive(Clone, Copy)]
-struct Shape {
-    length: usize,
-    number: usize,
-    expires: bool,
-}
+struct Shape(u8);
 
 impl Shape {
-    const fn of(flags: u8) -> Self {
-        let (length, number) = if flags & WIDE == 0 { (2, 4) } else { (8, 8) };
-        Self { length, number, expires: flags & EXPIRES != 0 }
+    const fn is(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    /// Whether there is a text of that index; the code always is.
+    const fn has(self, text: usize) -> bool {
+        text == 0 || self.0 & (WIDE << text) != 0
+    }
+
+    const fn code_length_width(self) -> usize {
+        if self.is(WIDE) { 8 } else { 1 }
+    }
+
+    const fn length_width(self) -> usize {
+        if self.is(WIDE) { 8 } else { 2 }
+    }
+
+    const fn number_width(self) -> usize {
+        if self.is(WIDE) { 8 } else { 4 }
+    }
+
+    /// How many of destination, source and asset there are before that text.
+    const fn texts_before(self, text: usize) -> usize {
+        let before = (1_u8 << text).wrapping_sub(1) & !WIDE;
+        (self.0 & before).count_ones() as usize
+    }
+
+    const fn length_of(self, text: usize) -> Range<usize> {
+        if text == 0 {
+            return 1..1 + self.code_length_width();
+        }
+        let begins = 1 + self.code_length_width() + self.texts_before(text) * self.length_width();
+        begins..begins + self.length_width()
     }
 
     const fn numbers(self) -> usize {
-        1 + 4 * self.length
+        1 + self.code_length_width() + self.texts_before(4) * self.length_width()
     }
 
     const fn expiry(self) -> usize {
-        self.numbers() + 4 * self.number
+        self.numbers() + 4 * self.number_width()
     }
 
     const fn texts(self) -> usize {
-        self.expiry() + if self.expires { 8 } else { 0 }
+        self.expiry() + if self.is(EXPIRES) { 8 } else { 0 }
     }
 }
 
@@ -269,6 +300,6 @@ mod tests {
             expires_at: None,
             deleted: false,
         };
-        assert_eq!(LinkEntry::pack(&link).0.len(), 1 + 4 * 2 + 4 * 4 + "jane2024".len());
+        assert_eq!(LinkEntry::pack(&link).0.len(), 1 + 1 + 4 * 4 + "jane2024".len());
     }
 }

@@ -89,6 +89,9 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
+    /// Accounts, one for each merchant: create, list
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// API keys: create, list, revoke
     #[command(subcommand)]
     Key(KeyCommand),
@@ -160,6 +163,30 @@ pub struct ApiArgs {
 
 #[derive(Clone, Debug, Args)]
 pub struct MigrateArgs {}
+
+#[derive(Clone, Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Create an account
+    Create(AccountCreateArgs),
+    /// List the accounts
+    List(AccountListArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AccountCreateArgs {
+    /// The name in commands and settings: lower-case letters, digits, - and _
+    #[arg(value_name = "SLUG")]
+    pub slug: ids::Slug,
+    /// The name for people
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub name: String,
+    /// A host name under which the account's links live, without a port; may be given again
+    #[arg(long = "domain", value_name = "HOST")]
+    pub domains: Vec<String>,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct AccountListArgs {}
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum KeyCommand {
@@ -352,6 +379,7 @@ impl Cli {
                 None
             }
             Command::Migrate(_)
+            | Command::Account(_)
             | Command::Key(_)
             | Command::Link(_)
             | Command::Reconcile(_)

@@ -1,12 +1,27 @@
 //! One file per subcommand: wires the parts, runs, drains. Only this module knows all the others.
 
+mod account;
+mod api;
 pub mod cli;
 pub mod config_check;
 pub mod data_dir;
+mod demo;
+mod dev;
+mod edge;
 pub mod exit;
+mod key;
+mod ledger;
+mod link;
+mod migrate;
+mod output;
+mod parts;
+mod process;
+mod reconcile;
+mod replay;
 pub mod secrets;
+mod settle;
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{Cli, Command, ConfigCommand, LedgerCommand};
 use exit::{Code, Failure};
 
 use crate::{config, telemetry::logs};
@@ -19,9 +34,19 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
     let loaded = config::load(&cli.sources(std::env::vars_os()))?;
     logs::install(&loaded.settings.log)
         .map_err(|error| Failure::new(Code::Software, format!("cannot write logs: {error}")))?;
-    // The one place where subcommands are handed over to.
+    let settings = &loaded.settings;
     match &cli.command {
+        Command::Dev(args) => dev::run(args, settings),
+        Command::Edge(args) => edge::run(args, settings),
+        Command::Settle(args) => settle::run(args, settings),
+        Command::Api(args) => api::run(args, settings),
+        Command::Migrate(_) => migrate::run(settings),
+        Command::Account(command) => account::run(command, settings),
+        Command::Key(command) => key::run(command, settings),
+        Command::Link(command) => link::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
-        other => Err(Failure::new(Code::Usage, format!("{other:?} is not part of this build"))),
+        Command::Reconcile(args) => reconcile::run(args, settings),
+        Command::Replay(args) => replay::run(args, settings),
+        Command::Ledger(LedgerCommand::Verify(_)) => ledger::run_verify(settings),
     }
 }

@@ -22,7 +22,9 @@ pub enum DestinationError {
     HttpNotAllowed,
     #[error("must not have user information before the host")]
     UserInfo,
-    #[error("must have a plain host name, without macros or percent-encoding, and a port from 1 to 65535 if any")]
+    #[error(
+        "must have a plain host name, without macros or percent-encoding, and a port from 1 to 65535 if any"
+    )]
     Host,
     #[error("has an unknown macro: {{{0}}}")]
     UnknownMacro(String),
@@ -210,7 +212,8 @@ mod tests {
 
     #[test]
     fn reads_the_parts() {
-        let read = Destination::read("https://shop.example:8443/a/{sub1}?x=1&y={code}#top{random}", false).unwrap();
+        let read =
+            Destination::read("https://shop.example:8443/a/{sub1}?x=1&y={code}#top{random}", false).unwrap();
         assert_eq!(read.origin, "https://shop.example:8443");
         assert_eq!(read.path, "/a/{sub1}");
         assert_eq!(read.query, Some("x=1&y={code}"));
@@ -224,12 +227,7 @@ mod tests {
         let cut: Vec<_> = pieces("{a{code}b{x}{sub5}").collect();
         assert_eq!(
             cut,
-            [
-                Piece::Text("{a"),
-                Piece::Macro(Macro::Code),
-                Piece::Text("b{x}"),
-                Piece::Macro(Macro::Sub(4)),
-            ]
+            [Piece::Text("{a"), Piece::Macro(Macro::Code), Piece::Text("b{x}"), Piece::Macro(Macro::Sub(4)),]
         );
     }
 

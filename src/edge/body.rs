@@ -13,7 +13,12 @@ use super::problem::Refusal;
 ///
 /// # Errors
 /// Too large, too slow, or cut off.
-pub(crate) async fn read<B>(headers: &HeaderMap, body: B, max: usize, time: Duration) -> Result<Bytes, Refusal>
+pub(crate) async fn read<B>(
+    headers: &HeaderMap,
+    body: B,
+    max: usize,
+    time: Duration,
+) -> Result<Bytes, Refusal>
 where
     B: Body<Data = Bytes> + Unpin,
 {

@@ -106,7 +106,7 @@ impl PendingClick {
     /// What the duplicate check compares; none where there is nothing to compare, or nothing would follow from it.
     pub(crate) fn visit_key(&self, hasher: &VisitorHasher) -> Option<[u8; 16]> {
         let ip = self.ip.filter(|_| self.class == TrafficClass::Valid && self.window_ms > 0)?;
-        Some(hasher.visit_key(ip, &text(self.user_agent.as_ref()), self.link))
+        Some(hasher.visit_key(ip, self.agent, self.link))
     }
 
     /// The click as it is written down.
@@ -114,11 +114,13 @@ impl PendingClick {
         let query = LinkQuery::read(self.target.query().unwrap_or_default());
         let personal = self.class != TrafficClass::OptedOut;
         let ip = self.ip.filter(|_| personal);
-        let visitor = ip.map(|ip| hasher.visitor(ip, &text(self.user_agent.as_ref()), self.at.day()));
+        let visitor = ip.map(|ip| hasher.visitor(ip, self.agent, self.at.day()));
         let header = |value: &Option<HeaderValue>| {
             value.as_ref().filter(|_| personal).map(|value| cut(&text(Some(value)), MAX_HEADER))
         };
-        let value = |raw: Option<&str>| raw.map(decode).map(|text| cut(&text, MAX_VALUE)).filter(|text| !text.is_empty());
+        let value = |raw: Option<&str>| {
+            raw.map(decode).map(|text| cut(&text, MAX_VALUE)).filter(|text| !text.is_empty())
+        };
         Click {
             account: self.account,
             link: self.link,

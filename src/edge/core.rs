@@ -1,20 +1,16 @@
 //! What one core works with. Nothing of it is shared with another core but what is read without a lock.
 
-use std::{
-    cell::{Cell, RefCell},
-    fmt,
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
 use http::{HeaderMap, HeaderName};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{click_batch::ClickBatch, click_ids::ClickIds, origin::Stream};
+use super::{
+    click::PendingClick, click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream,
+};
 use crate::{
-    catalog::{CatalogReader, Catalog, DomainRecord},
+    catalog::{Catalog, CatalogReader, DomainRecord},
     config::EdgeSettings,
     domain::{ids::AccountId, time::Timestamp, token::KeyRing},
     events::{Body, Event, VERSION},
@@ -47,7 +43,10 @@ pub struct EdgeParts {
 
 impl fmt::Debug for EdgeParts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EdgeParts").field("name", &self.name).field("catalog", &self.catalog).finish_non_exhaustive()
+        f.debug_struct("EdgeParts")
+            .field("name", &self.name)
+            .field("catalog", &self.catalog)
+            .finish_non_exhaustive()
     }
 }
 
@@ -79,7 +78,7 @@ pub struct Core {
     /// What goes on after its request was answered.
     pub(crate) tasks: TaskTracker,
     pub(crate) scratch: RefCell<Scratch>,
-    pub(crate) open: Cell<usize>,
+    pub(crate) closing: Rc<Closing>,
     ids: RefCell<ClickIds>,
     agents: RefCell<UserAgents>,
     geo: RefCell<GeoReader>,
@@ -87,7 +86,10 @@ pub struct Core {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("parts", &self.parts).field("clicks", &self.clicks).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("parts", &self.parts)
+            .field("clicks", &self.clicks)
+            .finish_non_exhaustive()
     }
 }
 
@@ -115,7 +117,7 @@ impl Core {
             batch: ClickBatch::default(),
             tasks: TaskTracker::new(),
             scratch: RefCell::new(Scratch { location: Vec::with_capacity(LOCATION), ..Scratch::default() }),
-            open: Cell::new(0),
+            closing: Rc::new(Closing::default()),
             ids: RefCell::new(ClickIds::new()?),
             agents: RefCell::new(UserAgents::new(parts.user_agents)),
             geo: RefCell::new(parts.geo.reader()),
@@ -161,7 +163,18 @@ impl Core {
             return Some((domain.account, Some(domain)));
         }
         let default = &*self.limits.default_account;
-        if default.is_empty() { None } else { reader.account_by_slug(default).map(|account| (account.id, None)) }
+        if default.is_empty() {
+            None
+        } else {
+            reader.account_by_slug(default).map(|account| (account.id, None))
+        }
+    }
+
+    /// A click as its record, stamped: from here on it belongs to the event log.
+    pub fn write_down(&self, click: PendingClick, duplicate_of: Option<Uuid>, now: Timestamp) -> Record {
+        let id = click.click_id;
+        let click = click.into_event(&self.parts.hasher, duplicate_of);
+        self.record(Topic::Clicks, id, now, Body::Click(Box::new(click)))
     }
 
     /// An event, stamped and serialised. From here on it belongs to the event log.

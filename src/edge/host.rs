@@ -76,7 +76,9 @@ mod tests {
         ] {
             assert_eq!(read(text).unwrap(), host, "{text}");
         }
-        for bad in ["", ":80", "a b", "a/b", "a@b", "a:b", "a:99999", "a:+1", "[::1", "[x]", "[::1]80", "ä", "a%20"] {
+        for bad in
+            ["", ":80", "a b", "a/b", "a@b", "a:b", "a:99999", "a:+1", "[::1", "[x]", "[::1]80", "ä", "a%20"]
+        {
             assert!(read(bad).is_err(), "{bad}");
         }
     }

@@ -221,7 +221,10 @@ mod tests {
 
     #[test]
     fn a_macro_cannot_climb_out_of_its_folder() {
-        assert_eq!(written("https://shop.example/go/{sub3}/x", None, None), "https://shop.example/go//x?ref=jane");
+        assert_eq!(
+            written("https://shop.example/go/{sub3}/x", None, None),
+            "https://shop.example/go//x?ref=jane"
+        );
     }
 
     #[test]

@@ -1,15 +1,25 @@
 //! The data plane: redirects, the pixel, REST collection (DESIGN sections 5 to 8).
+//!
+//! [`bind`] takes the port, [`serve`] answers until it is told to stop, and then drains. In the order of a request:
+//! `listener`, `connection`, `router`, then [`redirect`], `pixel` or `collect`; then `click_batch` or `append` to the
+//! event log. A request that is refused gets a [`Refusal`].
+//!
+//! Each core is on its own: it shares with the others what is read without a lock, and the event log.
 
 mod append;
 mod body;
 pub mod click;
 mod click_batch;
 mod click_ids;
+mod closing;
 mod collect;
+mod connection;
 mod cookies;
-pub mod core;
+mod core;
 mod deep_link;
 mod host;
+mod lifecycle;
+mod listener;
 mod location;
 mod origin;
 mod pixel;
@@ -19,3 +29,13 @@ mod query;
 pub mod redirect;
 mod response;
 mod router;
+mod serve;
+mod write_deadline;
+
+pub use self::{
+    core::{Core, EdgeParts},
+    listener::{Listeners, bind},
+    problem::{Problem, Refusal},
+    response::EdgeBody,
+    serve::{CoreFailed, EdgeHandle, Readiness, serve},
+};

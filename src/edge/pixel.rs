@@ -14,7 +14,7 @@
 //! No name may be given twice. Without `click_id` the program's cookie stands for it; that is no part of what the
 //! sender said.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
@@ -37,7 +37,8 @@ use crate::{
 };
 
 /// A transparent GIF of one pixel.
-const GIF: &[u8; 43] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\
+const GIF: &[u8; 43] =
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\
 \x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 const RESULT: HeaderName = HeaderName::from_static("waypost-result");
 const REASON: HeaderName = HeaderName::from_static("waypost-reason");
@@ -73,7 +74,7 @@ const FIELDS: [&str; 23] = [
 ];
 
 /// Answers a pixel.
-pub(crate) async fn pixel(core: &Rc<Core>, program: &str, parts: &Parts, _peer: IpAddr) -> Response<EdgeBody> {
+pub(crate) async fn pixel(core: &Rc<Core>, program: &str, parts: &Parts) -> Response<EdgeBody> {
     let metrics = &core.metrics().pixels;
     let (record, held) = match read(core, program, parts) {
         Ok(read) => read,

@@ -71,7 +71,12 @@ mod tests {
         assert!(is_right("secret", "shop", &pairs, &signature.to_uppercase()));
         assert!(!is_right("secret", "shop2", &pairs, signature));
         assert!(!is_right("Secret", "shop", &pairs, signature));
-        assert!(!is_right("secret", "shop", &decoded("external_id=o-1&amount=99.00&ts=1800000000"), signature));
+        assert!(!is_right(
+            "secret",
+            "shop",
+            &decoded("external_id=o-1&amount=99.00&ts=1800000000"),
+            signature
+        ));
         for bad in ["", "zz", &signature[..62], &format!("{signature}00")] {
             assert!(!is_right("secret", "shop", &pairs, bad), "{bad}");
         }

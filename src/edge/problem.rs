@@ -46,10 +46,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    pub(crate) fn field(
-        field: impl Into<Cow<'static, str>>,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Self {
+    pub(crate) fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self::Field { field: field.into(), detail: detail.into() }
     }
 

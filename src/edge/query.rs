@@ -7,8 +7,7 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC};
 
 /// Everything but RFC 3986's unreserved characters: a value that may stand anywhere in a URL.
-pub(crate) const VALUE: &AsciiSet =
-    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(crate) const VALUE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What may not stand in a URL as it is. Percent signs stay: the text is encoded already.
 pub(crate) const TEXT: &AsciiSet = &CONTROLS
@@ -26,10 +25,7 @@ pub(crate) const TEXT: &AsciiSet = &CONTROLS
 
 /// The pairs of a query, still encoded; without `=` the value is empty. Empty pairs are left out.
 pub(crate) fn pairs(query: &str) -> impl Iterator<Item = (&str, &str)> {
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| pair.split_once('=').unwrap_or((pair, "")))
 }
 
 /// The text behind an encoded name or value.

@@ -16,8 +16,8 @@
 use std::{borrow::Cow, net::IpAddr, time::Instant};
 
 use bytes::Bytes;
-use metrics::Counter;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use metrics::Counter;
 use uuid::Uuid;
 
 use super::{
@@ -34,13 +34,8 @@ use super::{
 use crate::{
     catalog::{AffiliateRecord, CatalogReader, LinkEntry, ProgramRecord},
     domain::{
-        destination::Destination,
-        ids::AccountId,
-        program::AttributionModel,
-        reason::Standing,
-        time::Timestamp,
-        token::ClickToken,
-        traffic::TrafficClass,
+        destination::Destination, ids::AccountId, program::AttributionModel, reason::Standing,
+        time::Timestamp, token::ClickToken, traffic::TrafficClass,
     },
     visitor::{Agent, Place, Signals, is_prefetch},
 };
@@ -277,7 +272,8 @@ pub(crate) fn follow(
     match deep {
         Some(destination) => location::write(&mut scratch.location, &destination, None, brought, &own),
         None => {
-            let of_link = found.link.destination().and_then(|url| Destination::read(url, settings.allow_http).ok());
+            let of_link =
+                found.link.destination().and_then(|url| Destination::read(url, settings.allow_http).ok());
             let destination = match of_link {
                 Some(destination) => destination,
                 None => Destination::read(&settings.destination, settings.allow_http).ok()?,
@@ -345,7 +341,9 @@ fn code_of(path: &str) -> Result<Cow<'_, str>, Refusal> {
         rest = after;
         if *first == b'%' {
             let digits = after.get(..2).and_then(hex_byte);
-            bytes.push(digits.ok_or_else(|| Refusal::field("code", "has a percent sign without two hex digits"))?);
+            bytes.push(
+                digits.ok_or_else(|| Refusal::field("code", "has a percent sign without two hex digits"))?,
+            );
             rest = &after[2..];
         } else {
             bytes.push(*first);

@@ -1,1 +1,4 @@
-//! To be written.
+//! What happens by the clock: the catalog's feed and the end of what is kept for a time only.
+
+pub mod catalog_feed;
+pub mod retention;

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod entities;
 pub mod keys;
 mod migrations;
+pub mod publish;
 pub mod sequences;
 pub mod streams;
 
@@ -75,7 +76,7 @@ impl Store {
         &self.reader
     }
 
-    /// Queries that see one and the same commit, for sums that have to go together. Dropped, it ends.
+    /// A transaction for queries that must all see the same state, while others go on writing.
     pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
         self.reader.begin().await
     }

@@ -16,4 +16,4 @@ pub use fingerprint::VisitorHasher;
 pub use geo::{Geo, GeoError, GeoReader, Place};
 pub use recent::{MemoryRecentVisits, RecentVisits, Visit};
 pub use traffic::{Signals, is_prefetch};
-pub use user_agent::{Agent, UserAgents};
+pub use user_agent::{Agent, AgentDigest, UserAgents};

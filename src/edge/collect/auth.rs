@@ -47,7 +47,9 @@ pub(crate) fn authenticate(
     let key = reader.key(hash.as_bytes()).ok_or(Refusal::Unauthorized)?;
     let authority = match key.kind {
         KeyKind::Publishable if kind.is_public() => Authority::Publishable,
-        KeyKind::Publishable => return Err(Refusal::Forbidden("publishable keys may send clicks and leads only")),
+        KeyKind::Publishable => {
+            return Err(Refusal::Forbidden("publishable keys may send clicks and leads only"));
+        }
         KeyKind::Secret if !key.scopes.contains(&Scope::Events) => {
             return Err(Refusal::Forbidden("the key needs the scope events"));
         }
@@ -63,7 +65,8 @@ fn key_of(headers: &HeaderMap) -> Result<&str, Refusal> {
     for name in [header::AUTHORIZATION, X_API_KEY, API_KEY] {
         for value in headers.get_all(&name) {
             let text = value.to_str().map_err(|_| Refusal::Unauthorized)?;
-            let key = if name == header::AUTHORIZATION { bearer(text).ok_or(Refusal::Unauthorized)? } else { text };
+            let key =
+                if name == header::AUTHORIZATION { bearer(text).ok_or(Refusal::Unauthorized)? } else { text };
             let key = key.trim();
             if found.is_some_and(|other| other != key) {
                 return Err(Refusal::field("authorization", "gives two different keys"));
@@ -94,14 +97,23 @@ mod tests {
 
     #[test]
     fn a_key_comes_in_one_of_three_headers() {
-        for pair in [("authorization", "Bearer k1"), ("authorization", "bearer  k1"), ("x-api-key", "k1"), ("api-key", "k1")]
-        {
+        for pair in [
+            ("authorization", "Bearer k1"),
+            ("authorization", "bearer  k1"),
+            ("x-api-key", "k1"),
+            ("api-key", "k1"),
+        ] {
             assert_eq!(key_of(&headers(&[pair])), Ok("k1"), "{pair:?}");
         }
-        for pair in [("authorization", "Basic k1"), ("authorization", "k1"), ("x-api-key", ""), ("cookie", "k1")] {
+        for pair in
+            [("authorization", "Basic k1"), ("authorization", "k1"), ("x-api-key", ""), ("cookie", "k1")]
+        {
             assert_eq!(key_of(&headers(&[pair])), Err(Refusal::Unauthorized), "{pair:?}");
         }
         assert_eq!(key_of(&headers(&[("x-api-key", "a"), ("api-key", "a")])), Ok("a"));
-        assert!(matches!(key_of(&headers(&[("x-api-key", "a"), ("api-key", "b")])), Err(Refusal::Field { .. })));
+        assert!(matches!(
+            key_of(&headers(&[("x-api-key", "a"), ("api-key", "b")])),
+            Err(Refusal::Field { .. })
+        ));
     }
 }

@@ -10,7 +10,10 @@ use std::{net::IpAddr, time::Instant};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use percent_encoding::utf8_percent_encode;
 
-use super::{auth::Caller, fields::{Fields, MAX_ID}};
+use super::{
+    auth::Caller,
+    fields::{Fields, MAX_ID},
+};
 use crate::{
     domain::time::Timestamp,
     edge::{
@@ -50,9 +53,7 @@ pub(crate) fn follow_reported(
     let code = fields.code("referral_code")?;
     let code = fields.need("referral_code", code)?;
     let mut query = String::new();
-    for name in
-        ["to", "source_id", "asset_id", "tracking_id", "sub1", "sub2", "sub3", "sub4", "sub5"]
-    {
+    for name in ["to", "source_id", "asset_id", "tracking_id", "sub1", "sub2", "sub3", "sub4", "sub5"] {
         let max = if name == "to" { MAX_TO } else { MAX_ID };
         if let Some(value) = fields.text(name, max)? {
             let separator = if query.is_empty() { "/?" } else { "&" };
@@ -65,7 +66,8 @@ pub(crate) fn follow_reported(
         (Some(core.client_ip(peer, headers)), headers.get(header::USER_AGENT).cloned())
     } else {
         let ip = fields.text("ip", MAX_ID)?;
-        let ip = ip.map(|ip| ip.parse().map_err(|_| Refusal::field("ip", "must be an IP address"))).transpose()?;
+        let ip =
+            ip.map(|ip| ip.parse().map_err(|_| Refusal::field("ip", "must be an IP address"))).transpose()?;
         (ip, header_field(&mut fields, "user_agent")?)
     };
     let meta_data = fields.meta_data()?;
@@ -90,8 +92,12 @@ pub(crate) fn follow_reported(
         .ok_or_else(|| Refusal::field("referral_code", "neither link nor program has a destination"))?;
     let token = Some(scratch.token.clone()).filter(|token| !token.is_empty());
     let destination = String::from_utf8_lossy(&scratch.location).into_owned();
-    let mut click =
-        followed.click(&found, &visitor, Origin { ip, user_agent, referrer, target: target.clone() }, started);
+    let mut click = followed.click(
+        &found,
+        &visitor,
+        Origin { ip, user_agent, referrer, target: target.clone() },
+        started,
+    );
     click.meta_data = meta_data;
     Ok(Reported { click, token, destination })
 }

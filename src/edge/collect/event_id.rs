@@ -31,7 +31,8 @@ pub(crate) fn of_conversion(
     kind: ConversionKind,
     external_id: &str,
 ) -> Uuid {
-    let parts = [&account.0.to_le_bytes()[..], program.as_bytes(), kind.as_str().as_bytes(), external_id.as_bytes()];
+    let parts =
+        [&account.0.to_le_bytes()[..], program.as_bytes(), kind.as_str().as_bytes(), external_id.as_bytes()];
     hash(CONVERSION + if held { HELD } else { 0 }, &parts)
 }
 
@@ -88,6 +89,6 @@ mod tests {
     #[test]
     fn ids_never_change_between_versions() {
         let id = of_conversion(AccountId(1), false, "shop", ConversionKind::Conversion, "o-1");
-        assert_eq!(id.to_string(), "ID");
+        assert_eq!(id.to_string(), "d28f9421-5b8f-832a-9bd5-0b70974b8394");
     }
 }

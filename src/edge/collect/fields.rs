@@ -135,8 +135,7 @@ impl<'a> Fields<'a> {
             None => return Ok(None),
             Some(Given::Text(text)) => text,
             Some(Given::Json(raw)) if raw.get().starts_with('"') => Cow::Owned(
-                serde_json::from_str(raw.get())
-                    .map_err(|_| self.refuse(name, "must be a decimal number"))?,
+                serde_json::from_str(raw.get()).map_err(|_| self.refuse(name, "must be a decimal number"))?,
             ),
             Some(Given::Json(raw)) => Cow::Borrowed(raw.get()),
         };
@@ -180,7 +179,9 @@ impl<'a> Fields<'a> {
         }
         match value {
             Value::Object(map) => Ok(map),
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => Ok(Map::new()),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+                Ok(Map::new())
+            }
         }
     }
 
@@ -221,8 +222,7 @@ fn fits(value: &Value, depth: usize, names: &mut usize) -> bool {
         Value::Array(items) => depth > 0 && items.iter().all(|item| fits(item, depth - 1, names)),
         Value::Object(map) => {
             *names += map.len();
-            depth > 0
-                && map.iter().all(|(name, value)| !name.contains('\0') && fits(value, depth - 1, names))
+            depth > 0 && map.iter().all(|(name, value)| !name.contains('\0') && fits(value, depth - 1, names))
         }
     }
 }
@@ -276,7 +276,8 @@ mod tests {
 
     #[test]
     fn numbers_keep_their_text() {
-        let mut given = fields(r#"{"a": 12345678901234567890.10, "b": "1.50", "c": 1E2, "d": null}"#).unwrap();
+        let mut given =
+            fields(r#"{"a": 12345678901234567890.10, "b": "1.50", "c": 1E2, "d": null}"#).unwrap();
         assert_eq!(given.decimal("a").unwrap().unwrap().as_str(), "12345678901234567890.10");
         assert_eq!(given.decimal("b").unwrap().unwrap().as_str(), "1.50");
         assert_eq!(given.decimal("c").unwrap().unwrap().as_str(), "1E2");
@@ -294,7 +295,9 @@ mod tests {
         for json in [r#"{"x": true}"#, r#"{"x": "NaN"}"#, r#"{"x": [1]}"#, r#"{"x": ""}"#, r#"{"x": 1e99}"#] {
             assert_eq!(named(fields(json).unwrap().decimal("x").unwrap_err()), "x", "{json}");
         }
-        for json in [r#"{"x": 1}"#, r#"{"x": ""}"#, r#"{"x": "a\u0000"}"#, r#"{"x": {}}"#, r#"{"x": "\ud800"}"#] {
+        for json in
+            [r#"{"x": 1}"#, r#"{"x": ""}"#, r#"{"x": "a\u0000"}"#, r#"{"x": {}}"#, r#"{"x": "\ud800"}"#]
+        {
             assert_eq!(named(fields(json).unwrap().text("x", 5).unwrap_err()), "x", "{json}");
         }
         assert_eq!(named(fields(r#"{"x": 1}"#).unwrap().finish().unwrap_err()), "x");
@@ -305,7 +308,9 @@ mod tests {
 
     #[test]
     fn meta_data_is_bounded() {
-        let meta = |inner: &str| fields(&format!(r#"{{"meta_data": {inner}}}"#)).unwrap().meta_data().map(|map| map.len());
+        let meta = |inner: &str| {
+            fields(&format!(r#"{{"meta_data": {inner}}}"#)).unwrap().meta_data().map(|map| map.len())
+        };
         assert_eq!(meta(r#"{"a": {"b": [1, {"c": 2}]}}"#), Ok(1));
         assert_eq!(meta("null"), Ok(0));
         let many: Vec<String> = (0..65).map(|n| format!("\"{n}\": 1")).collect();

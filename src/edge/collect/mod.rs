@@ -24,8 +24,7 @@ use uuid::Uuid;
 
 use self::{auth::Caller, fields::Fields};
 use super::{
-    append,
-    body,
+    append, body,
     click::PendingClick,
     click_batch,
     core::Core,
@@ -64,7 +63,9 @@ impl EventKind {
     fn is_public(self) -> bool {
         match self {
             Self::Click | Self::Conversion(ConversionKind::Lead) => true,
-            Self::Conversion(ConversionKind::Appointment | ConversionKind::Conversion) | Self::Refund => false,
+            Self::Conversion(ConversionKind::Appointment | ConversionKind::Conversion) | Self::Refund => {
+                false
+            }
         }
     }
 }
@@ -237,9 +238,7 @@ fn none_accepted(results: Vec<Outcome<'_>>) -> Response<EdgeBody> {
     let refusal = Refusal::field("body", "none of the events can be read");
     let document = NoneAccepted { problem: refusal.problem(), data: results };
     let mut response = json(refusal.status(), to_json(&document));
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     response
 }
 
@@ -335,9 +334,13 @@ impl Request<'_> {
         let Caller { account, authority } = self.caller;
         let body = match self.kind {
             EventKind::Click => return self.read_click(fields),
-            EventKind::Conversion(kind) => {
-                Body::Conversion(Box::new(report::conversion(fields, account, kind, Channel::Rest, authority)?))
-            }
+            EventKind::Conversion(kind) => Body::Conversion(Box::new(report::conversion(
+                fields,
+                account,
+                kind,
+                Channel::Rest,
+                authority,
+            )?)),
             EventKind::Refund => Body::Refund(Box::new(report::refund(fields, account)?)),
         };
         let id = report::id_of(&body, self.idempotency.map(|key| (key, index)));

@@ -211,8 +211,12 @@ mod tests {
 
     #[test]
     fn the_fingerprint_is_of_what_was_said() {
-        let one = read(r#"{"external_id": "a", "amount": 10, "meta_data": {"x": 1, "y": 2}}"#, Authority::Secret);
-        let same = read(r#"{"meta_data": {"y": 2, "x": 1}, "amount": "10", "external_id": "a"}"#, Authority::OpenPixel);
+        let one =
+            read(r#"{"external_id": "a", "amount": 10, "meta_data": {"x": 1, "y": 2}}"#, Authority::Secret);
+        let same = read(
+            r#"{"meta_data": {"y": 2, "x": 1}, "amount": "10", "external_id": "a"}"#,
+            Authority::OpenPixel,
+        );
         let other = read(r#"{"external_id": "a", "amount": 11}"#, Authority::Secret);
         let one = one.unwrap();
         assert_eq!(one.fingerprint.len(), 32);
@@ -243,7 +247,9 @@ mod tests {
 
     #[test]
     fn a_refund_names_one_conversion() {
-        let read = |json: &str| refund(Fields::of_json(serde_json::from_str(json).unwrap(), String::new())?, AccountId(1));
+        let read = |json: &str| {
+            refund(Fields::of_json(serde_json::from_str(json).unwrap(), String::new())?, AccountId(1))
+        };
         let id = Prefix::Conversion.format(Uuid::now_v7());
         assert!(read(&format!(r#"{{"conversion_id": "{id}"}}"#)).is_ok());
         assert!(read(r#"{"conversion_external_id": "o", "program": "shop", "kind": "lead"}"#).is_ok());

@@ -4,12 +4,14 @@
 //! Networks are read from `autonomous_system_number`.
 
 use std::{
+    collections::HashSet,
     io,
     net::IpAddr,
     path::{Path, PathBuf},
 };
 
-use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader};
+use maxminddb::{LookupResult, MaxMindDbError, PathElement, Reader, WithinOptions};
+use serde::de::IgnoredAny;
 
 use crate::telemetry::visitor::{DatabaseMetrics, VisitorMetrics};
 
@@ -79,9 +81,6 @@ impl Shape {
     }
 }
 
-/// Entries that are looked through for one that answers, before a database is said to be of another kind.
-const PROBES: usize = 10_000;
-
 #[derive(Debug)]
 pub(super) struct Database {
     reader: Reader<Vec<u8>>,
@@ -89,14 +88,13 @@ pub(super) struct Database {
 }
 
 impl Database {
-    /// Reads the whole file, checks its structure throughout, and looks up its first entries.
+    /// Reads the whole file and goes through all of its tree and entries.
     pub(super) fn open(path: &Path, kind: Kind) -> Result<Self, GeoError> {
         let bytes =
             std::fs::read(path).map_err(|source| GeoError::Unreadable { path: path.into(), source })?;
         let damaged = |source| GeoError::Damaged { path: path.into(), source };
         let reader = Reader::from_source(bytes).map_err(damaged)?;
-        reader.verify().map_err(damaged)?;
-        let shape = find_shape(&reader, kind).map_err(damaged)?.ok_or_else(|| GeoError::WrongKind {
+        let shape = walk(&reader, kind).map_err(damaged)?.ok_or_else(|| GeoError::WrongKind {
             path: path.into(),
             found: reader.metadata().database_type.clone(),
             wanted: kind.wanted(),
@@ -114,22 +112,37 @@ impl Database {
     }
 
     pub(super) fn network(&self, ip: IpAddr) -> Option<u32> {
-        network(&self.reader.lookup(ip).ok()?, self.shape)
+        network_number(&self.reader.lookup(ip).ok()?, self.shape)
     }
 }
 
-fn find_shape(reader: &Reader<Vec<u8>>, kind: Kind) -> Result<Option<Shape>, MaxMindDbError> {
-    for entry in reader.networks(Default::default())?.take(PROBES) {
-        let entry = entry?;
+/// Goes through every network and reads every entry whole, and says where the first answer stands.
+///
+/// The crate's own `verify` does the same, but it also demands what the format does not: a description in the
+/// metadata, which the free country databases leave empty.
+fn walk(reader: &Reader<Vec<u8>>, kind: Kind) -> Result<Option<Shape>, MaxMindDbError> {
+    // A tree of n nodes has 2n ends, a few more when parts of it are shared; one that has many more goes in circles.
+    let most = usize::try_from(reader.metadata().node_count).unwrap_or(usize::MAX).saturating_mul(3);
+    let mut shape = None;
+    let mut read = HashSet::new();
+    let networks = reader.networks(WithinOptions::default().include_networks_without_data())?;
+    for (number, network) in networks.enumerate() {
+        if number > most {
+            return Err(MaxMindDbError::invalid_database("the search tree goes in circles"));
+        }
+        let entry = network?;
+        // Networks share entries: one for each country, say.
+        if !entry.offset().is_some_and(|offset| read.insert(offset)) {
+            continue;
+        }
+        entry.decode::<IgnoredAny>()?;
         let answers = |shape: &Shape| match kind {
             Kind::Country => country(&entry, *shape).is_some(),
-            Kind::Network => network(&entry, *shape).is_some(),
+            Kind::Network => network_number(&entry, *shape).is_some(),
         };
-        if let Some(shape) = Shape::candidates(kind).iter().copied().find(answers) {
-            return Ok(Some(shape));
-        }
+        shape = shape.or_else(|| Shape::candidates(kind).iter().copied().find(answers));
     }
-    Ok(None)
+    Ok(shape)
 }
 
 fn country(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<[u8; 2]> {
@@ -138,6 +151,6 @@ fn country(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<[u8; 2]> {
     code.iter().all(u8::is_ascii_alphabetic).then(|| code.map(|letter| letter.to_ascii_uppercase()))
 }
 
-fn network(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<u32> {
+fn network_number(entry: &LookupResult<'_, Vec<u8>>, shape: Shape) -> Option<u32> {
     entry.decode_path(shape.path()).ok()?
 }

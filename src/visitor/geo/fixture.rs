@@ -83,7 +83,8 @@ fn metadata(nodes: u32) -> Vec<u8> {
         [text("binary_format_minor_version"), uint16(0)].concat(),
         [text("build_epoch"), uint64(1_700_000_000)].concat(),
         [text("database_type"), text("Test")].concat(),
-        [text("description"), map(1), text("en"), text("Test")].concat(),
+        // Empty, as real ones have it.
+        [text("description"), map(0)].concat(),
         [text("ip_version"), uint16(6)].concat(),
         [text("languages"), array_of_one(text("en"))].concat(),
         [text("node_count"), uint32(nodes)].concat(),

@@ -75,7 +75,14 @@ fn a_broken_file_refuses_to_start() {
     // The tree points behind the data.
     let mut astray = sound.clone();
     astray[0..8].fill(0x7f);
-    for bytes in [&b""[..], b"no database", half, &astray] {
+    // Its first node leads to itself.
+    let mut circle = sound.clone();
+    circle[0..8].fill(0);
+    // A text in the entry is said to be longer than the file.
+    let mut torn = sound.clone();
+    let code = torn.windows(2).position(|bytes| bytes == b"DE").unwrap();
+    torn[code - 1] = 2 << 5 | 31;
+    for bytes in [&b""[..], b"no database", half, &astray, &circle, &torn] {
         put(&path, bytes);
         let error = Geo::open(&settings(&path, Path::new(""))).unwrap_err();
         assert!(matches!(error, GeoError::Damaged { .. }), "{error}");

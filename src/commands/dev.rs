@@ -1,0 +1,168 @@
+//! `waypost dev`: edge, settlement, jobs and API in one process with the embedded parts.
+
+use std::sync::Arc;
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cli::DevArgs,
+    data_dir::{DataDir, Role},
+    demo::{self, DemoKeys},
+    exit::{Code, Failure},
+    output::say,
+    parts, process,
+    process::{Process, ReadyFile},
+};
+use crate::{
+    api::{self, ApiParts, DemoPage},
+    catalog::Catalog,
+    config::Settings,
+    edge,
+    jobs::{catalog_feed, retention},
+    ledger::Intake,
+    settlement::{self, SettlementParts},
+    store::Store,
+    stream::{Topic, spool::Spool},
+    telemetry::{Condition, api::ApiMetrics, settlement::SettlementMetrics},
+};
+
+pub fn run(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
+    let runtime = process::runtime()?;
+    runtime.block_on(serve(args, settings))
+}
+
+async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
+    let folder = DataDir::open(&settings.data_dir, &Role::ALL)?;
+    let metrics = process::install_metrics()?;
+    let secrets = folder.secrets(settings)?;
+    let api_listener = process::bind("api.listen", settings.api.listen).await?;
+    let edge_listeners = edge::bind(settings.edge.listen, settings.edge.cores)
+        .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
+    let process =
+        Process::start(settings, metrics, &[Condition::CatalogLoaded, Condition::StoreReady]).await?;
+    let store = parts::open_store(&folder, settings).await?;
+    let api_url = process::url(process::local_addr(&api_listener)?);
+    let edge_url = process::url(edge_listeners.local_addr());
+    let keys = demo::ensure(&store, folder.path(), &format!("{api_url}/demo")).await?;
+    process.readiness.set(Condition::StoreReady, true);
+    let catalog = Arc::new(Catalog::new());
+    catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
+    let geo = parts::open_geo(settings)?;
+    let spool = parts::open_spool(&folder, settings)?;
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink());
+    let edge = edge::serve(&settings.edge, edge_parts, edge_listeners, process.shutdown.clone())
+        .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
+
+    // The edge drains first; what reads its events stops when it has.
+    let behind = CancellationToken::new();
+    let intake = parts::intake(settings, &secrets);
+    let mut tasks = JoinSet::new();
+    tasks.spawn(catalog_feed::run(store.clone(), catalog.clone(), behind.clone()));
+    tasks.spawn(geo.watch(behind.clone()));
+    tasks.spawn(retention::run(store.clone(), settings.settlement.click_retention_days, behind.clone()));
+    settle(&mut tasks, settings, &store, &spool, intake.clone(), behind.clone())?;
+    let demo = keys.is_some().then(|| DemoPage { edge_url: edge_url.clone() });
+    serve_api(&mut tasks, settings, &store, intake, demo, api_listener, behind.clone());
+    catalog.mark_loaded();
+    process.readiness.set(Condition::CatalogLoaded, true);
+
+    let admin_url = process::url(process.admin);
+    process::write_ready_file(
+        args.serve.ready_file.as_ref(),
+        &ReadyFile {
+            edge: Some(edge_url.clone()),
+            api: Some(api_url.clone()),
+            admin: Some(admin_url.clone()),
+            secret_key: keys.as_ref().map(|keys| keys.secret_key.clone()),
+            publishable_key: keys.as_ref().map(|keys| keys.publishable_key.clone()),
+        },
+    )?;
+    say(&welcome(&folder, &edge_url, &api_url, &admin_url, keys.as_ref()))?;
+
+    process.shutdown.cancelled().await;
+    let drained = edge.join().await;
+    behind.cancel();
+    while tasks.join_next().await.is_some() {}
+    spool.close();
+    store.close().await.map_err(parts::store_failed)?;
+    process.end().await;
+    drained.map_err(|error| Failure::new(Code::Software, error.to_string()))
+}
+
+fn settle(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    store: &Store,
+    spool: &Spool,
+    intake: Arc<Intake>,
+    shutdown: CancellationToken,
+) -> Result<(), Failure> {
+    let clicks = spool.source(Topic::Clicks).map_err(|error| parts::spool_failed(&error))?;
+    let conversions = spool.source(Topic::Conversions).map_err(|error| parts::spool_failed(&error))?;
+    let parts = SettlementParts {
+        store: store.clone(),
+        intake,
+        settings: settings.settlement.clone(),
+        metrics: SettlementMetrics::register(),
+    };
+    tasks.spawn(settlement::serve(parts, clicks, conversions, shutdown));
+    Ok(())
+}
+
+fn serve_api(
+    tasks: &mut JoinSet<()>,
+    settings: &Settings,
+    store: &Store,
+    intake: Arc<Intake>,
+    demo: Option<DemoPage>,
+    listener: TcpListener,
+    shutdown: CancellationToken,
+) {
+    let parts = ApiParts {
+        store: store.clone(),
+        intake,
+        settings: settings.api.clone(),
+        metrics: ApiMetrics::register(),
+        demo,
+    };
+    tasks.spawn(async move {
+        if let Err(error) = api::serve(listener, parts, shutdown).await {
+            tracing::error!(%error, "the API's listener failed");
+        }
+    });
+}
+
+fn welcome(folder: &DataDir, edge: &str, api: &str, admin: &str, keys: Option<&DemoKeys>) -> String {
+    let mut text = format!(
+        "Waypost is ready.\n\n\
+         \x20 redirects, pixels, events  {edge}\n\
+         \x20 management API             {api}/docs\n\
+         \x20 metrics and probes         {admin}/metrics\n\
+         \x20 state                      {}\n",
+        folder.path().display()
+    );
+    let Some(keys) = keys else {
+        text.push_str("\nThis store was not made by `waypost dev`, so there is no demo in it.\n");
+        return text;
+    };
+    let secret = &keys.secret_key;
+    text.push_str(&format!(
+        "  demo shop                  {api}/demo\n\
+         \x20 secret key                 {secret}\n\
+         \x20 publishable key            {}\n\n\
+         From a click to its commission, in another terminal:\n\n\
+         CLICK=$(curl -sS -A '{BROWSER}' -o /dev/null -w '%{{redirect_url}}' {edge}/r/{LINK} | sed 's/.*click_id=//')\n\
+         curl -sS {edge}/v1/events/conversion -H 'Authorization: Bearer {secret}' --json \
+         '{{\"program\":\"{PROGRAM}\",\"external_id\":\"order-1\",\"amount\":\"49.90\",\"click_id\":\"'$CLICK'\"}}'; echo\n\
+         COMMISSION=$(curl -sS '{api}/v1/commissions?limit=1' -H 'Authorization: Bearer {secret}' | grep -o 'com_[0-9a-f]*' | head -n 1)\n\
+         curl -sS {api}/v1/commissions/$COMMISSION/explain -H 'Authorization: Bearer {secret}'; echo\n\n\
+         Or follow {edge}/r/{LINK} in a browser and press the button.\n\
+         Stop with Ctrl-C; the state is there again at the next start.",
+        keys.publishable_key,
+        BROWSER = demo::BROWSER,
+        LINK = demo::LINK,
+        PROGRAM = demo::PROGRAM,
+    ));
+    text
+}

@@ -1,0 +1,55 @@
+//! `waypost edge`: the data plane alone, with its event log in the data folder.
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cli::EdgeArgs,
+    data_dir::{DataDir, Role},
+    exit::{Code, Failure},
+    parts, process,
+    process::{Process, ReadyFile},
+};
+use crate::{catalog::Catalog, config::Settings, edge, jobs::catalog_feed, telemetry::Condition};
+
+pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
+    let runtime = process::runtime()?;
+    runtime.block_on(serve(args, settings))
+}
+
+async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
+    let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
+    let metrics = process::install_metrics()?;
+    let secrets = folder.secrets(settings)?;
+    let listeners = edge::bind(settings.edge.listen, settings.edge.cores)
+        .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
+    let store = parts::existing_store(&folder, settings).await?;
+    let process = Process::start(settings, metrics, &[Condition::CatalogLoaded]).await?;
+    let catalog = Arc::new(Catalog::new());
+    catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
+    let geo = parts::open_geo(settings)?;
+    let spool = parts::open_spool(&folder, settings)?;
+    let edge_url = process::url(listeners.local_addr());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink());
+    let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
+        .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
+    let behind = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(catalog_feed::run(store.clone(), catalog.clone(), behind.clone()));
+    tasks.spawn(geo.watch(behind.clone()));
+    catalog.mark_loaded();
+    process.readiness.set(Condition::CatalogLoaded, true);
+    let ready =
+        ReadyFile { edge: Some(edge_url), admin: Some(process::url(process.admin)), ..ReadyFile::default() };
+    process::write_ready_file(args.serve.ready_file.as_ref(), &ready)?;
+
+    process.shutdown.cancelled().await;
+    let drained = edge.join().await;
+    behind.cancel();
+    while tasks.join_next().await.is_some() {}
+    spool.close();
+    process.end().await;
+    drained.map_err(|error| Failure::new(Code::Software, error.to_string()))
+}

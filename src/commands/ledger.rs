@@ -1,0 +1,33 @@
+//! `waypost ledger verify`: do the balances equal their postings?
+
+use super::{
+    data_dir::DataDir,
+    exit::{Code, Failure},
+    output::say,
+    parts, process,
+};
+use crate::{config::Settings, ledger::verify::verify};
+
+pub fn run_verify(settings: &Settings) -> Result<(), Failure> {
+    process::runtime()?.block_on(async {
+        let folder = DataDir::existing(&settings.data_dir)?;
+        let store = parts::existing_store(&folder, settings).await?;
+        let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
+        let found = verify(&snapshot).await.map_err(parts::store_failed)?;
+        for difference in &found.differences {
+            say(&format!("DIFFERENCE  {difference}"))?;
+        }
+        say(&format!(
+            "{} postings, {} balances and {} commission lines add up with {} differences",
+            found.postings,
+            found.balances,
+            found.lines,
+            found.differences.len()
+        ))?;
+        if found.differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!("the ledger has {} differences", found.differences.len());
+        Err(Failure::new(Code::Difference, message))
+    })
+}

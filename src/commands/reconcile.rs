@@ -1,0 +1,72 @@
+//! `waypost reconcile`: does every event that was seen have exactly one outcome?
+
+use super::{
+    cli::ReconcileArgs,
+    data_dir::DataDir,
+    exit::{Code, Failure},
+    output::say,
+    parts, process,
+};
+use crate::{
+    config::Settings,
+    settlement::reconcile::{Reconciliation, StreamReport, reconcile},
+};
+
+pub fn run(args: &ReconcileArgs, settings: &Settings) -> Result<(), Failure> {
+    process::runtime()?.block_on(async {
+        let folder = DataDir::existing(&settings.data_dir)?;
+        let store = parts::existing_store(&folder, settings).await?;
+        let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
+        let found = reconcile(&snapshot).await.map_err(parts::store_failed)?;
+        if args.json {
+            let json = serde_json::to_string_pretty(&found)
+                .map_err(|error| Failure::new(Code::Software, error.to_string()))?;
+            say(&json)?;
+        } else {
+            tell(&found)?;
+        }
+        if found.differences.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{} sums do not add up", found.differences.len());
+        Err(Failure::new(Code::Difference, message))
+    })
+}
+
+fn tell(found: &Reconciliation) -> Result<(), Failure> {
+    for stream in &found.streams {
+        say(&describe(stream))?;
+    }
+    for difference in &found.differences {
+        say(&format!("DIFFERENCE  {difference}"))?;
+    }
+    let seen: i64 = found.streams.iter().map(|stream| stream.seen).sum();
+    let missing: i64 = found.streams.iter().map(StreamReport::missing).sum();
+    say(&format!(
+        "{seen} events seen in {} streams, {missing} numbers missing between them",
+        found.streams.len()
+    ))
+}
+
+fn describe(stream: &StreamReport) -> String {
+    let outcomes: Vec<String> =
+        stream.outcomes.iter().map(|(outcome, events)| format!("{outcome} {events}")).collect();
+    let mut text = format!(
+        "edge {}  boot {}  {}: {} seen ({})",
+        stream.edge,
+        stream.boot,
+        stream.stream,
+        stream.seen,
+        outcomes.join(", ")
+    );
+    for (first, last) in &stream.gaps {
+        text.push_str(&format!("\n    missing {first} to {last}: under way or lost"));
+    }
+    if !stream.ended {
+        text.push_str(&format!(
+            "\n    no marker of its end: what came after {} cannot be known",
+            stream.last
+        ));
+    }
+    text
+}
