@@ -195,5 +195,6 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("refunds", &["awaited_claim"]).to_owned(),
         index("refunds", &["account_id", "id"]).to_owned(),
         index("postings", &["line_id"]).to_owned(),
+        index("postings", &["affiliate_id", "seq"]).to_owned(),
     ]
 }
