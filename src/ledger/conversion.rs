@@ -513,6 +513,7 @@ fn new_row(
     Ok(conversion::ActiveModel {
         id: Set(id),
         account_id: Set(entry.account.0),
+        arrived_seq: Set(entry.seq),
         seq: Set(None),
         status: Set(status.to_owned()),
         kind: Set(case.conversion.kind.as_str().to_owned()),
