@@ -214,7 +214,7 @@ impl Intake {
         self.conclude(tx, row, &command, Outcome::Pending, at).await.map(Some)
     }
 
-    /// Gives up a refund whose conversion did not come in its time.
+    /// The time of a refund is over: it is given up, unless its conversion is found after all.
     pub async fn give_up_refund(
         &self,
         tx: &DatabaseTransaction,
@@ -223,10 +223,15 @@ impl Intake {
         at: Timestamp,
     ) -> Result<(), LedgerError> {
         let effect = apply(tx, account, at, &Command::GiveUpRefund { refund }).await?;
-        if let Effect::Rejected { reason, .. } = effect {
-            end_refund(tx, Woken { refund, rejected: Some(reason) }, at).await?;
+        match effect {
+            Effect::Rejected { reason, .. } => {
+                end_refund(tx, Woken { refund, rejected: Some(reason) }, at).await
+            }
+            Effect::Settled { .. } => end_refund(tx, Woken { refund, rejected: None }, at).await,
+            // Its conversion waits itself.
+            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => Ok(()),
+            Effect::Duplicate { .. } | Effect::Declined { .. } => Ok(()),
         }
-        Ok(())
     }
 
     async fn apply_event(
