@@ -237,6 +237,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     };
     let program_id = resolved.candidate.program;
     if let Some(external) = external
+        && named != Some(program_id)
         && let Some(of) = taken(entry, case, program_id, external).await?
     {
         return Ok(Verdict::Duplicate(of));
@@ -438,6 +439,7 @@ pub(super) fn new_row(
     status: &'static str,
 ) -> Result<conversion::ActiveModel, LedgerError> {
     let input = serde_json::to_value(case.conversion).map_err(|e| LedgerError::damaged("conversion", e))?;
+    let origin = case.origin.filter(|origin| origin.is_edge());
     Ok(conversion::ActiveModel {
         id: Set(id),
         account_id: Set(entry.account.0),
@@ -466,9 +468,9 @@ pub(super) fn new_row(
         review: Set(false),
         attribution: Set(json!(null)),
         input: Set(input),
-        edge: Set(case.origin.map(|origin| origin.edge.to_string())),
-        boot: Set(case.origin.map(|origin| origin.boot)),
-        stream: Set(case.origin.map(|origin| origin.stream.to_string())),
+        edge: Set(origin.map(|origin| origin.edge.to_string())),
+        boot: Set(origin.map(|origin| origin.boot)),
+        stream: Set(origin.map(|origin| origin.stream.to_string())),
     })
 }
 

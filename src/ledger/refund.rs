@@ -134,6 +134,7 @@ fn new_row(
     refund: &Refund,
     id: Uuid,
 ) -> Result<refund::ActiveModel, LedgerError> {
+    let origin = Some(&event.origin).filter(|origin| origin.is_edge());
     Ok(refund::ActiveModel {
         id: Set(id),
         account_id: Set(entry.account.0),
@@ -151,9 +152,9 @@ fn new_row(
         settled_at: Set(None),
         waits_until: Set(None),
         input: Set(serde_json::to_value(refund).map_err(|e| LedgerError::damaged("refund", e))?),
-        edge: Set(Some(event.origin.edge.to_string())),
-        boot: Set(Some(event.origin.boot)),
-        stream: Set(Some(event.origin.stream.to_string())),
+        edge: Set(origin.map(|origin| origin.edge.to_string())),
+        boot: Set(origin.map(|origin| origin.boot)),
+        stream: Set(origin.map(|origin| origin.stream.to_string())),
     })
 }
 
