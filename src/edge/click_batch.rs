@@ -13,8 +13,6 @@ use uuid::Uuid;
 use super::{click::PendingClick, core::Core};
 use crate::{
     domain::{time::Timestamp, traffic::TrafficClass},
-    events::Body,
-    stream::Topic,
     visitor::Visit,
 };
 
@@ -91,9 +89,7 @@ pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Uns
         if click.has_token { &redirects.attributed } else { &redirects.unattributed }.increment(1);
         let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
         metrics.clicks(class).increment(1);
-        let id = click.click_id;
-        let click = click.into_event(&core.parts.hasher, duplicate_of);
-        records.push(core.record(Topic::Clicks, id, now, Body::Click(Box::new(click))));
+        records.push(core.write_down(click, duplicate_of, now));
     }
     if core.parts.sink.append(records).await.is_ok() {
         unsettled.stored(&core.metrics().clicks_stored);

@@ -6,7 +6,9 @@ use http::{HeaderMap, HeaderName};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream};
+use super::{
+    click::PendingClick, click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream,
+};
 use crate::{
     catalog::{Catalog, CatalogReader, DomainRecord},
     config::EdgeSettings,
@@ -166,6 +168,13 @@ impl Core {
         } else {
             reader.account_by_slug(default).map(|account| (account.id, None))
         }
+    }
+
+    /// A click as its record, stamped: from here on it belongs to the event log.
+    pub fn write_down(&self, click: PendingClick, duplicate_of: Option<Uuid>, now: Timestamp) -> Record {
+        let id = click.click_id;
+        let click = click.into_event(&self.parts.hasher, duplicate_of);
+        self.record(Topic::Clicks, id, now, Body::Click(Box::new(click)))
     }
 
     /// An event, stamped and serialised. From here on it belongs to the event log.

@@ -42,7 +42,10 @@ fn is_listed(hosts: &[String], text: &str) -> bool {
 
 /// Whether `domain`, as the parser wrote it, is the pattern's host, or below it for `*.host`.
 fn matches_host(pattern: &str, domain: &str) -> bool {
-    if domain.split('.').any(str::is_empty) {
+    let is_label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    if !domain.split('.').all(is_label) {
         return false;
     }
     match pattern.strip_prefix("*.") {

@@ -7,7 +7,7 @@
 //! 3. clicks that wait are handed to the log, and what was handed over gets its outcome;
 //! 4. each stream ends with a marker, so that its last number is known.
 //!
-//! After the drain timeout it ends whatever is still open; clicks without an outcome are lost, and counted.
+//! Three quarters of the drain timeout are for connections. After it, it ends whatever is still open; clicks without an outcome are lost, and counted.
 
 use std::{future::poll_fn, io, net::SocketAddr, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
@@ -49,12 +49,14 @@ impl Life {
         let connections = TaskTracker::new();
         let deadline = self.accept_until_closing(&connections).await;
         self.accept_what_waits(&connections).await;
-        let Self { core, listener, .. } = self;
+        let Self { core, listener, drain_timeout, .. } = self;
         drop(listener);
         core.closing.turn_on();
         connections.close();
-        // What is open when the time is over is dropped with the runtime.
-        let in_time = timeout_at(deadline, connections.wait()).await.is_ok();
+        // What is open when the time is over is dropped with the runtime. A last part of the time is not for
+        // connections: one that is stuck must not cost the clicks of all others.
+        let for_connections = deadline - drain_timeout / 4;
+        let in_time = timeout_at(for_connections, connections.wait()).await.is_ok();
         by_age.abort();
         click_batch::flush(&core);
         core.tasks.close();

@@ -14,7 +14,7 @@
 //! No name may be given twice. Without `click_id` the program's cookie stands for it; that is no part of what the
 //! sender said.
 
-use std::{borrow::Cow, net::IpAddr, rc::Rc};
+use std::{borrow::Cow, rc::Rc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
@@ -74,12 +74,7 @@ const FIELDS: [&str; 23] = [
 ];
 
 /// Answers a pixel.
-pub(crate) async fn pixel(
-    core: &Rc<Core>,
-    program: &str,
-    parts: &Parts,
-    _peer: IpAddr,
-) -> Response<EdgeBody> {
+pub(crate) async fn pixel(core: &Rc<Core>, program: &str, parts: &Parts) -> Response<EdgeBody> {
     let metrics = &core.metrics().pixels;
     let (record, held) = match read(core, program, parts) {
         Ok(read) => read,

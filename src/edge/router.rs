@@ -89,7 +89,7 @@ where
         (Route::Pixel { .. }, Verb::Get) => {
             let (parts, _) = request.into_parts();
             match Route::of(parts.uri.path()) {
-                Route::Pixel { program } => pixel::pixel(&core, program, &parts, peer).await,
+                Route::Pixel { program } => pixel::pixel(&core, program, &parts).await,
                 Route::Link | Route::Event(_) | Route::Nothing => Refusal::NotFound.response(),
             }
         }

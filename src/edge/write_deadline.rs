@@ -86,14 +86,14 @@ mod tests {
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_reader_that_never_reads_is_cut() {
         let (near, _far) = tokio::io::duplex(16);
-        let mut near = WriteDeadline::new(near, Duration::from_secs(5));
+        let mut near = WriteDeadline::new(near, Duration::from_millis(50));
         near.write_all(&[0; 16]).await.unwrap();
         let before = tokio::time::Instant::now();
         let error = near.write_all(&[0; 16]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
-        assert_eq!(before.elapsed().as_secs(), 5);
+        assert!(before.elapsed() >= Duration::from_millis(50));
     }
 }

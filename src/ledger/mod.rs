@@ -16,7 +16,6 @@ mod journal;
 mod lines;
 mod posting;
 mod programs;
-pub mod publish;
 mod refund;
 pub mod replay;
 mod rules;

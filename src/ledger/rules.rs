@@ -9,7 +9,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, journal::Entry, publish};
+use super::{LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, journal::Entry};
 use crate::{
     domain::{
         ids::{AffiliateId, LinkId, ProgramId},
@@ -17,7 +17,7 @@ use crate::{
     },
     store::{
         entities::{affiliate, conversion, coupon, enrolment, link, program, program_version, standing},
-        keys,
+        keys, publish,
     },
 };
 
@@ -76,7 +76,7 @@ pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(
         seq: Set(entry.seq),
     };
     program_version::Entity::insert(row).exec_without_returning(entry.tx).await?;
-    publish::program(entry.tx, put.id).await
+    Ok(publish::program(entry.tx, put.id).await?)
 }
 
 async fn has_conversions(entry: &Entry<'_>, program: ProgramId) -> Result<bool, LedgerError> {
@@ -92,7 +92,7 @@ pub(super) async fn delete_program(entry: &Entry<'_>, id: ProgramId) -> Result<(
     let mut row = find_program(entry, id).await?.into_active_model();
     row.deleted_at = Set(Some(entry.at.0));
     row.update(entry.tx).await?;
-    publish::program(entry.tx, id).await
+    Ok(publish::program(entry.tx, id).await?)
 }
 
 pub(super) async fn put_affiliate(entry: &Entry<'_>, put: &PutAffiliate) -> Result<(), LedgerError> {
@@ -131,7 +131,7 @@ pub(super) async fn put_affiliate(entry: &Entry<'_>, put: &PutAffiliate) -> Resu
         let standing = if put.suspended { Standing::Suspended } else { Standing::Approved };
         write_standing(entry, put.id, EVERY_PROGRAM, standing).await?;
     }
-    publish::affiliate(entry.tx, put.id).await
+    Ok(publish::affiliate(entry.tx, put.id).await?)
 }
 
 /// The affiliate's links stop attributing; history and balance stay.
@@ -140,7 +140,7 @@ pub(super) async fn delete_affiliate(entry: &Entry<'_>, id: AffiliateId) -> Resu
     row.deleted_at = Set(Some(entry.at.0));
     row.update(entry.tx).await?;
     write_standing(entry, id, EVERY_PROGRAM, Standing::Suspended).await?;
-    publish::affiliate(entry.tx, id).await
+    Ok(publish::affiliate(entry.tx, id).await?)
 }
 
 pub(super) async fn set_standing(
@@ -168,7 +168,7 @@ pub(super) async fn set_standing(
         .exec_without_returning(entry.tx)
         .await?;
     write_standing(entry, affiliate, program.0, standing).await?;
-    publish::affiliate(entry.tx, affiliate).await
+    Ok(publish::affiliate(entry.tx, affiliate).await?)
 }
 
 async fn write_standing(
@@ -229,7 +229,7 @@ pub(super) async fn put_link(entry: &Entry<'_>, put: &PutLink) -> Result<(), Led
             row.update(entry.tx).await?;
         }
     }
-    publish::link(entry.tx, put.id).await
+    Ok(publish::link(entry.tx, put.id).await?)
 }
 
 pub(super) async fn delete_link(entry: &Entry<'_>, id: LinkId) -> Result<(), LedgerError> {
@@ -241,7 +241,7 @@ pub(super) async fn delete_link(entry: &Entry<'_>, id: LinkId) -> Result<(), Led
     let mut row = row.ok_or(LedgerError::NotFound("link"))?.into_active_model();
     row.deleted_at = Set(Some(entry.at.0));
     row.update(entry.tx).await?;
-    publish::link(entry.tx, id).await
+    Ok(publish::link(entry.tx, id).await?)
 }
 
 pub(super) async fn put_coupon(entry: &Entry<'_>, put: &PutCoupon) -> Result<(), LedgerError> {

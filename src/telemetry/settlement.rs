@@ -3,7 +3,7 @@
 use metrics::{Counter, Gauge, Histogram};
 
 use super::series::{counter_with, gauge_with, histogram_with};
-use crate::{domain::reason::Outcome, stream::Topic};
+use crate::domain::reason::Outcome;
 
 /// Resolved handles of both consumers.
 #[derive(Clone, Debug)]
@@ -35,8 +35,8 @@ pub struct ConsumerMetrics {
 impl SettlementMetrics {
     pub fn register() -> Self {
         Self {
-            clicks: ConsumerMetrics::register(Topic::Clicks),
-            conversions: ConsumerMetrics::register(Topic::Conversions),
+            clicks: ConsumerMetrics::register("clicks"),
+            conversions: ConsumerMetrics::register("conversions"),
             pending: gauge_with("waypost_pending_events", "Conversions and refunds that wait.", &[]),
             pending_age: gauge_with(
                 "waypost_pending_oldest_age_seconds",
@@ -48,11 +48,7 @@ impl SettlementMetrics {
 }
 
 impl ConsumerMetrics {
-    fn register(topic: Topic) -> Self {
-        let topic = match topic {
-            Topic::Clicks => "clicks",
-            Topic::Conversions => "conversions",
-        };
+    fn register(topic: &'static str) -> Self {
         let label = [("topic", topic)];
         let outcome = |outcome: Outcome| {
             let labels = [("topic", topic), ("outcome", outcome.as_str())];

@@ -35,8 +35,8 @@ const RECENT: &str = "waypost_recent_visits";
 /// Who visits. What visitors are (classes, countries, devices) is for the clicks to say, not for metrics.
 #[derive(Clone, Debug)]
 pub struct VisitorMetrics {
-    /// User agents that no cache knew. Each costs tens of microseconds: a high rate beside the clicks says that
-    /// `visitor.user_agents` is too small.
+    /// User agents that no cache knew. Each costs a hundred times a remembered one: a high rate beside the clicks
+    /// says that `visitor.user_agents` is too small.
     pub user_agents_parsed: Counter,
     pub country: DatabaseMetrics,
     pub network: DatabaseMetrics,

@@ -115,7 +115,7 @@ impl std::fmt::Debug for UserAgents {
 
 impl UserAgents {
     /// Remembers at most `capacity` user agents. Compiles the crawler patterns when it is the first in the process,
-    /// which takes tens of milliseconds: make it before serving.
+    /// which takes some milliseconds: make it before serving.
     pub fn new(capacity: usize) -> Self {
         LazyLock::force(&CRAWLERS);
         LazyLock::force(&NAMES);

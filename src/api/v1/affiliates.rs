@@ -10,7 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{convert, lookup};
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{Change, ChangeRequest, begin},
         error::ApiError,
@@ -34,6 +34,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// An affiliate to create or change. Everything has a default.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({
     "id": "jane", "email": "jane@blog.example", "first_name": "Jane", "meta_data": {"crm": "42"},
 }))]
@@ -210,7 +211,7 @@ async fn put(
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
 ) -> Result<Json<Affiliate>, ApiError> {
     let row = lookup::affiliate(api.store.reader(), caller.account, &slug).await?;
     Ok(Json(Affiliate::of(row)))
@@ -223,7 +224,7 @@ async fn read(
     responses((status = 200, body = Affiliate)))]
 async fn replace(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     change_person(&api, &slug, request, true).await
@@ -236,7 +237,7 @@ async fn replace(
     responses((status = 200, body = Affiliate)))]
 async fn update(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     change_person(&api, &slug, request, false).await
@@ -264,7 +265,7 @@ async fn change_person(
 #[utoipa::path(delete, path = "/v1/affiliates/{affiliate}", tag = "Affiliates", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         error::ApiError,
         page::{Page, PageParams, Query},
@@ -202,7 +202,7 @@ async fn list(
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
 ) -> Result<Json<Balances>, ApiError> {
     let db = api.store.reader();
     let row = lookup::any_affiliate(db, caller.account, &slug).await?;
@@ -297,7 +297,7 @@ impl FromStr for Entry {
 async fn list_postings(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     mut query: Query,
 ) -> Result<Json<Page<Posting>>, ApiError> {
     let db = api.store.reader();

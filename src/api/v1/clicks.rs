@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         error::ApiError,
         page::{Page, PageParams, Query},
@@ -180,7 +180,7 @@ async fn list(
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
 ) -> Result<Json<Click>, ApiError> {
     let db = api.store.reader();
     let id = lookup::id(Prefix::Click, "click", &id)?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{ChangeRequest, begin},
         error::ApiError,
@@ -222,7 +222,7 @@ async fn list(
 async fn list_of_affiliate(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     query: Query,
 ) -> Result<Json<Page<Commission>>, ApiError> {
     let affiliate = lookup::any_affiliate(api.store.reader(), caller.account, &slug).await?;
@@ -274,7 +274,7 @@ async fn find(
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
 ) -> Result<Json<Commission>, ApiError> {
     let db = api.store.reader();
     let row = find(db, caller.account, &id).await?;
@@ -290,7 +290,7 @@ async fn read(
 async fn explain(
     State(api): State<Api>,
     caller: Caller,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
 ) -> Result<Json<Explanation>, ApiError> {
     let db = api.store.reader();
     let row = find(db, caller.account, &id).await?;
@@ -304,7 +304,7 @@ async fn explain(
     responses((status = 200, body = Commission)))]
 async fn approve(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     review(&api, &id, request, |line| Command::ApproveLine { line }).await
@@ -317,7 +317,7 @@ async fn approve(
     responses((status = 200, body = Commission)))]
 async fn disapprove(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     review(&api, &id, request, |line| Command::DisapproveLine { line }).await

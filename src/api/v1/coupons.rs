@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{Change, ChangeRequest, begin},
         error::ApiError,
@@ -36,6 +36,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// A coupon to create or change.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"program": "summer", "affiliate": "jane", "code": "JANE10"}))]
 pub struct CouponInput {
     /// It cannot be changed. It may be left out where the affiliate is in one program only.
@@ -191,7 +192,7 @@ async fn find(db: &impl ConnectionTrait, account: AccountId, id: &str) -> Result
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
 ) -> Result<Json<Coupon>, ApiError> {
     let db = api.store.reader();
     let row = find(db, caller.account, &id).await?;
@@ -205,7 +206,7 @@ async fn read(
     responses((status = 200, body = Coupon)))]
 async fn update(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
@@ -235,7 +236,7 @@ async fn update(
 #[utoipa::path(delete, path = "/v1/coupons/{coupon}", tag = "Coupons", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);

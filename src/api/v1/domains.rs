@@ -9,7 +9,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::convert;
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{ChangeRequest, begin},
         error::ApiError,
@@ -25,6 +25,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 }
 
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"host": "go.shop.example", "cookie_domain": "shop.example"}))]
 pub struct DomainInput {
     /// Lower case, without scheme and port.
@@ -124,7 +125,7 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
 #[utoipa::path(delete, path = "/v1/domains/{host}", tag = "Domains", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
-    Segments([host]): Segments<1>,
+    Segment(host): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);

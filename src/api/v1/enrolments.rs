@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment, Segments,
         auth::Caller,
         change::{ChangeRequest, begin},
         error::ApiError,
@@ -35,6 +35,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 }
 
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"standing": "approved"}))]
 pub struct EnrolmentInput {
     /// `pending`, `approved`, `disapproved` or `suspended`. Default: `approved`.
@@ -75,7 +76,7 @@ impl Enrolment {
 async fn list_of_program(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     mut query: Query,
 ) -> Result<Json<Page<Enrolment>>, ApiError> {
     let db = api.store.reader();
@@ -112,7 +113,7 @@ async fn list_of_program(
 async fn list_of_affiliate(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     mut query: Query,
 ) -> Result<Json<Page<Enrolment>>, ApiError> {
     let db = api.store.reader();
@@ -144,9 +145,10 @@ async fn list_of_affiliate(
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([program, affiliate]): Segments<2>,
+    Segments(names): Segments<2>,
 ) -> Result<Json<Enrolment>, ApiError> {
     let db = api.store.reader();
+    let [program, affiliate] = names;
     let program = lookup::program(db, caller.account, &program).await?;
     let affiliate = lookup::affiliate(db, caller.account, &affiliate).await?;
     let row = enrolment::Entity::find_by_id((program.id, affiliate.id)).one(db).await?;
@@ -161,10 +163,11 @@ async fn read(
     request_body = EnrolmentInput, responses((status = 200, body = Enrolment)))]
 async fn put(
     State(api): State<Api>,
-    Segments([program, affiliate]): Segments<2>,
+    Segments(names): Segments<2>,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
+    let [program, affiliate] = names;
     let program = lookup::program(&change.tx, change.account, &program).await?;
     let affiliate = lookup::affiliate(&change.tx, change.account, &affiliate).await?;
     let mut fields = request.fields()?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{Change, ChangeRequest, begin},
         error::ApiError,
@@ -45,6 +45,7 @@ pub fn routes() -> OpenApiRouter<Api> {
 
 /// A link to create or change.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"program": "summer", "affiliate": "jane", "code": "jane"}))]
 pub struct LinkInput {
     /// It cannot be changed. It may be left out where the affiliate is in one program only.
@@ -70,6 +71,7 @@ pub struct LinkInput {
 
 /// A link to create for the affiliate of the path.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"program": "summer"}))]
 pub struct AffiliateLinkInput {
     /// It may be left out where the affiliate is in one program only.
@@ -180,7 +182,7 @@ async fn list(
 async fn list_of_affiliate(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     query: Query,
 ) -> Result<Json<Page<Link>>, ApiError> {
     let affiliate = lookup::affiliate(api.store.reader(), caller.account, &slug).await?;
@@ -217,7 +219,7 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
     request_body = AffiliateLinkInput, responses((status = 201, body = Link)))]
 async fn create_of_affiliate(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     // Before the body is looked at: an affiliate that is not there is no matter of a field.
@@ -306,7 +308,7 @@ async fn find(db: &impl ConnectionTrait, account: AccountId, id: &str) -> Result
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
 ) -> Result<Json<Link>, ApiError> {
     let db = api.store.reader();
     let row = find(db, caller.account, &id).await?;
@@ -320,7 +322,7 @@ async fn read(
     responses((status = 200, body = Link)))]
 async fn update(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
@@ -355,7 +357,7 @@ async fn update(
 #[utoipa::path(delete, path = "/v1/links/{link}", tag = "Links", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
-    Segments([id]): Segments<1>,
+    Segment(id): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);

@@ -41,24 +41,11 @@ impl Named {
         account: AccountId,
     ) -> Result<(program::Model, affiliate::Model), ApiError> {
         let mut errors = Vec::new();
-        let mut missing = |field: &'static str, error| match error {
-            ApiError::NotFound(what) => {
-                errors.push(FieldError::new(field, format!("there is no such {what}")));
-                Ok(None)
-            }
-            other => Err(other),
-        };
         let slug = self.affiliate.as_deref().unwrap_or_default();
-        let affiliate = match lookup::affiliate(db, account, slug).await {
-            Ok(row) => Some(row),
-            Err(error) => missing("affiliate", error)?,
-        };
+        let affiliate = found("affiliate", lookup::affiliate(db, account, slug).await, &mut errors)?;
         let program = match &self.program {
             None => None,
-            Some(slug) => match lookup::program(db, account, slug).await {
-                Ok(row) => Some(row),
-                Err(error) => missing("program", error)?,
-            },
+            Some(slug) => found("program", lookup::program(db, account, slug).await, &mut errors)?,
         };
         let Some(affiliate) = affiliate.filter(|_| errors.is_empty()) else {
             return Err(ApiError::Invalid(errors));
@@ -86,6 +73,22 @@ impl Named {
                 ))
             }
         }
+    }
+}
+
+/// What is not there is a wrong value of its field, not a missing page.
+fn found<T>(
+    field: &'static str,
+    row: Result<T, ApiError>,
+    errors: &mut Vec<FieldError>,
+) -> Result<Option<T>, ApiError> {
+    match row {
+        Ok(row) => Ok(Some(row)),
+        Err(ApiError::NotFound(what)) => {
+            errors.push(FieldError::new(field, format!("there is no such {what}")));
+            Ok(None)
+        }
+        Err(other) => Err(other),
     }
 }
 

@@ -89,6 +89,6 @@ mod tests {
     #[test]
     fn ids_never_change_between_versions() {
         let id = of_conversion(AccountId(1), false, "shop", ConversionKind::Conversion, "o-1");
-        assert_eq!(id.to_string(), "ID");
+        assert_eq!(id.to_string(), "d28f9421-5b8f-832a-9bd5-0b70974b8394");
     }
 }

@@ -6,15 +6,15 @@ mod view;
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set};
 use serde::{Deserialize, Serialize};
-pub use settings::{CommissionTypeInput, ProgramInput};
+pub use settings::ProgramInput;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
-pub use view::{CommissionTypeView, Program, settings_of};
+pub use view::{Program, settings_of};
 
 use super::lookup;
 use crate::{
     api::{
-        Api, Segments,
+        Api, Segment,
         auth::Caller,
         change::{Change, ChangeRequest, begin},
         error::ApiError,
@@ -111,7 +111,7 @@ async fn stored(change: &Change, id: ProgramId) -> Result<Program, ApiError> {
 async fn read(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
 ) -> Result<Json<Program>, ApiError> {
     Program::of(lookup::program(api.store.reader(), caller.account, &slug).await?).map(Json)
 }
@@ -123,7 +123,7 @@ async fn read(
     responses((status = 200, body = Program)))]
 async fn replace(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     put(&api, &slug, request, true).await
@@ -136,7 +136,7 @@ async fn replace(
     responses((status = 200, body = Program)))]
 async fn update(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     put(&api, &slug, request, false).await
@@ -167,7 +167,7 @@ async fn put(api: &Api, slug: &str, request: ChangeRequest, whole: bool) -> Resu
 #[utoipa::path(delete, path = "/v1/programs/{program}", tag = "Programs", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
@@ -191,7 +191,7 @@ pub struct PixelSecret {
 async fn read_pixel_secret(
     State(api): State<Api>,
     caller: Caller,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
 ) -> Result<Json<PixelSecret>, ApiError> {
     caller.require(Scope::Write)?;
     let row = lookup::program(api.store.reader(), caller.account, &slug).await?;
@@ -205,7 +205,7 @@ async fn read_pixel_secret(
     responses((status = 200, body = Program)))]
 async fn rotate_pixel_secret(
     State(api): State<Api>,
-    Segments([slug]): Segments<1>,
+    Segment(slug): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);

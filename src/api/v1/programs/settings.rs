@@ -42,6 +42,7 @@ const REFERRER_POLICIES: &[ReferrerPolicy] = &[
 /// A program to create or change. Everything but `name`, `currency`, `destination` and `commission_types` has a
 /// default.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({
     "id": "summer", "name": "Summer sale", "currency": "USD", "destination": "https://shop.example/",
     "commission_types": [{"form": "percentage", "value": "10"}],
@@ -103,6 +104,7 @@ pub struct ProgramInput {
 
 /// What a conversion of one type earns.
 #[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 pub struct CommissionTypeInput {
     /// The name that conversions give. Default: `standard`.
     pub identifier: Option<String>,

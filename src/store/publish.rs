@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder};
 
-use super::LedgerError;
+use super::{
+    catalog::publish,
+    entities::{affiliate, enrolment, link, program},
+};
 use crate::{
     catalog::{AffiliateRecord, CatalogRecord, LinkRecord, ProgramRecord},
     domain::{
@@ -12,16 +15,12 @@ use crate::{
         reason::Standing,
         time::Timestamp,
     },
-    store::{
-        catalog::publish,
-        entities::{affiliate, enrolment, link, program},
-    },
 };
 
 /// Tells edges of a program as it stands now.
-pub async fn program(tx: &impl ConnectionTrait, id: ProgramId) -> Result<(), LedgerError> {
-    let row = program::Entity::find_by_id(id.0).one(tx).await?.ok_or(LedgerError::NotFound("program"))?;
-    let settings = serde_json::from_value(row.settings).map_err(|e| LedgerError::damaged("settings", e))?;
+pub async fn program(tx: &impl ConnectionTrait, id: ProgramId) -> Result<(), DbErr> {
+    let row = program::Entity::find_by_id(id.0).one(tx).await?.ok_or_else(|| gone("program"))?;
+    let settings = serde_json::from_value(row.settings).map_err(|error| DbErr::Json(error.to_string()))?;
     let record = ProgramRecord {
         id,
         account: AccountId(row.account_id),
@@ -30,11 +29,12 @@ pub async fn program(tx: &impl ConnectionTrait, id: ProgramId) -> Result<(), Led
         pixel_secret: row.pixel_secret,
         deleted: row.deleted_at.is_some(),
     };
-    Ok(publish(tx, CatalogRecord::Program(Box::new(record))).await?)
+    publish(tx, CatalogRecord::Program(Box::new(record))).await
 }
 
-pub(super) async fn affiliate(tx: &impl ConnectionTrait, id: AffiliateId) -> Result<(), LedgerError> {
-    let row = affiliate::Entity::find_by_id(id.0).one(tx).await?.ok_or(LedgerError::NotFound("affiliate"))?;
+/// Tells edges of an affiliate and its standings as they are now.
+pub async fn affiliate(tx: &impl ConnectionTrait, id: AffiliateId) -> Result<(), DbErr> {
+    let row = affiliate::Entity::find_by_id(id.0).one(tx).await?.ok_or_else(|| gone("affiliate"))?;
     let programs = enrolment::Entity::find()
         .filter(enrolment::Column::AffiliateId.eq(id.0))
         .order_by_asc(enrolment::Column::ProgramId)
@@ -43,7 +43,7 @@ pub(super) async fn affiliate(tx: &impl ConnectionTrait, id: AffiliateId) -> Res
         .into_iter()
         .map(|row| match Standing::parse(&row.standing) {
             Some(standing) => Ok((ProgramId(row.program_id), standing)),
-            None => Err(LedgerError::damaged("standing", row.standing)),
+            None => Err(DbErr::Type(format!("unknown standing {}", row.standing))),
         })
         .collect::<Result<_, _>>()?;
     let record = AffiliateRecord {
@@ -54,11 +54,12 @@ pub(super) async fn affiliate(tx: &impl ConnectionTrait, id: AffiliateId) -> Res
         programs,
         deleted: row.deleted_at.is_some(),
     };
-    Ok(publish(tx, CatalogRecord::Affiliate(record)).await?)
+    publish(tx, CatalogRecord::Affiliate(record)).await
 }
 
-pub(super) async fn link(tx: &impl ConnectionTrait, id: LinkId) -> Result<(), LedgerError> {
-    let row = link::Entity::find_by_id(id.0).one(tx).await?.ok_or(LedgerError::NotFound("link"))?;
+/// Tells edges of a link as it is now.
+pub async fn link(tx: &impl ConnectionTrait, id: LinkId) -> Result<(), DbErr> {
+    let row = link::Entity::find_by_id(id.0).one(tx).await?.ok_or_else(|| gone("link"))?;
     let record = LinkRecord {
         id,
         account: AccountId(row.account_id),
@@ -71,5 +72,9 @@ pub(super) async fn link(tx: &impl ConnectionTrait, id: LinkId) -> Result<(), Le
         expires_at: row.expires_at.map(Timestamp),
         deleted: row.deleted_at.is_some(),
     };
-    Ok(publish(tx, CatalogRecord::Link(record)).await?)
+    publish(tx, CatalogRecord::Link(record)).await
+}
+
+fn gone(what: &str) -> DbErr {
+    DbErr::RecordNotFound(format!("there is no such {what}"))
 }

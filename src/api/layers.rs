@@ -1,0 +1,117 @@
+//! What is around every handler, from the outside in: headers and metrics, panics, the time limit, the key.
+
+use std::{
+    any::Any,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::{Api, auth, error::ApiError, rate_limit::Subject};
+use crate::{catalog::Scope, domain::time::Timestamp};
+
+const NOTHING_ACTIVE: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// Swagger UI brings its own scripts and styles, and styles elements in place.
+const DOCS: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                    frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+/// Puts the layers around the routes.
+pub fn around(router: Router<Api>, api: &Api) -> Router<Api> {
+    let metrics = api.metrics.clone();
+    let on_panic = move |panic: Box<dyn Any + Send + 'static>| {
+        metrics.panics.increment(1);
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text");
+        ApiError::Internal(format!("panic: {text}")).into_response()
+    };
+    router
+        .fallback(|| async { ApiError::NoRoute })
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn_with_state(api.clone(), guard))
+        .layer(middleware::from_fn_with_state(api.clone(), time_limit))
+        .layer(CatchPanicLayer::custom(on_panic))
+        .layer(middleware::from_fn_with_state(api.clone(), observe))
+}
+
+/// The router adds `Allow`.
+async fn other_method(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        StatusCode::NO_CONTENT.into_response()
+    } else {
+        ApiError::MethodNotAllowed.into_response()
+    }
+}
+
+async fn observe(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let docs = request.uri().path().starts_with("/docs");
+    let mut response = next.run(request).await;
+    api.metrics.seconds.record(started.elapsed());
+    api.metrics.answered(response.status().as_u16());
+    let headers = response.headers_mut();
+    let mut default = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::X_FRAME_OPTIONS, "DENY");
+    default(header::REFERRER_POLICY, "no-referrer");
+    default(header::CACHE_CONTROL, "no-store");
+    default(header::CONTENT_SECURITY_POLICY, if docs { DOCS } else { NOTHING_ACTIVE });
+    response
+}
+
+/// A handler that is given up leaves nothing behind: its transaction ends with it.
+async fn time_limit(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let limit = Duration::from_millis(api.settings.request_timeout_ms);
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::TimedOut.into_response(),
+    }
+}
+
+/// Lets nothing into `/v1` without a key that has the scope and is within its limit.
+async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path != "/v1" && !path.starts_with("/v1/") {
+        return next.run(request).await;
+    }
+    let caller = auth::authenticate(api.store.reader(), request.headers()).await;
+    let subject = match &caller {
+        Ok(caller) => Subject::Key(caller.key),
+        Err(_) => {
+            let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
+            Subject::Peer(peer.map(|ConnectInfo(address)| address.ip()))
+        }
+    };
+    let quota = api.limiter().take(subject, Timestamp::now());
+    let scope = match *request.method() {
+        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
+        _ => Scope::Write,
+    };
+    let admitted = quota.check().and(caller).and_then(|caller| caller.require(scope).map(|()| caller));
+    let mut response = match admitted {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(error) => {
+            match &error {
+                ApiError::RateLimited { .. } => api.metrics.rate_limited.increment(1),
+                ApiError::Unauthorized => api.metrics.unauthorized.increment(1),
+                _ => {}
+            }
+            error.into_response()
+        }
+    };
+    quota.write(response.headers_mut());
+    response
+}
