@@ -11,14 +11,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use data_encoding::HEXLOWER;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Set, SqlErr,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Set, SqlErr};
 use serde::Serialize;
 
 use super::{Api, auth::Caller, error::ApiError, fields::Fields};
 use crate::{
-    domain::{ids::AccountId, time::{MS_PER_DAY, Timestamp}},
+    domain::{
+        ids::AccountId,
+        time::{MS_PER_DAY, Timestamp},
+    },
     ledger::{self, Command, Effect},
     store::entities::idempotency_key,
 };
@@ -108,7 +109,8 @@ fn is_json(headers: &HeaderMap) -> bool {
         let text = value.to_str().ok()?;
         let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
         let parameters = parameters.trim().to_ascii_lowercase();
-        let utf8 = parameters.is_empty() || parameters == "charset=utf-8" || parameters == "charset=\"utf-8\"";
+        let utf8 =
+            parameters.is_empty() || parameters == "charset=utf-8" || parameters == "charset=\"utf-8\"";
         Some(utf8 && essence.trim().eq_ignore_ascii_case("application/json"))
     };
     !headers.contains_key(header::CONTENT_ENCODING)

@@ -18,7 +18,8 @@ use tower_http::catch_panic::CatchPanicLayer;
 use super::{Api, auth, error::ApiError, rate_limit::Subject};
 use crate::{catalog::Scope, domain::time::Timestamp};
 
-const NOTHING_ACTIVE: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+const NOTHING_ACTIVE: &str =
+    "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Swagger UI brings its own scripts and styles, and styles elements in place.
 const DOCS: &str = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \

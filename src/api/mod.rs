@@ -101,9 +101,8 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Segments<N> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         // What is not UTF-8 names nothing.
-        let Path(segments) = Path::<Vec<String>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| ApiError::NoRoute)?;
+        let Path(segments) =
+            Path::<Vec<String>>::from_request_parts(parts, state).await.map_err(|_| ApiError::NoRoute)?;
         segments.try_into().map(Self).map_err(|_| ApiError::internal("the path has other segments"))
     }
 }

@@ -3,12 +3,7 @@
 //! What all operations share (the key, the problems, the path's parameters, `Idempotency-Key`) is added here, so
 //! that it is said once and cannot be forgotten.
 
-use axum::{
-    Router,
-    http::header,
-    response::IntoResponse,
-    routing::get,
-};
+use axum::{Router, http::header, response::IntoResponse, routing::get};
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
@@ -84,14 +79,19 @@ pub fn assemble(routes: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .description(Some(INTRODUCTION))
         .license(Some(License::new("MIT OR Apache-2.0")))
         .build();
-    document.tags =
-        Some(TAGS.iter().map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build()).collect());
+    document.tags = Some(
+        TAGS.iter()
+            .map(|(name, text)| TagBuilder::new().name(*name).description(Some(*text)).build())
+            .collect(),
+    );
     let components = document.components.get_or_insert_default();
     add_security(components);
     components.schemas.insert(Problem::name().into_owned(), Problem::schema());
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
     document.security = Some(
-        ["bearer", "x_api_key", "api_key"].map(|name| SecurityRequirement::new(name, [] as [&str; 0])).to_vec(),
+        ["bearer", "x_api_key", "api_key"]
+            .map(|name| SecurityRequirement::new(name, [] as [&str; 0]))
+            .to_vec(),
     );
     for (path, item) in &mut document.paths.paths {
         complete(path, item, components);

@@ -104,7 +104,10 @@ pub fn word<T: Copy>(all: &'static [(&'static str, T)]) -> impl Fn(&Input) -> Re
 }
 
 /// A code of a closed set that knows how to list itself.
-pub fn one_of<T: Copy>(all: &'static [T], name: fn(T) -> &'static str) -> impl Fn(&Input) -> Result<T, String> {
+pub fn one_of<T: Copy>(
+    all: &'static [T],
+    name: fn(T) -> &'static str,
+) -> impl Fn(&Input) -> Result<T, String> {
     move |input| {
         let text = input.text()?;
         all.iter().copied().find(|value| name(*value) == text).ok_or_else(|| {
@@ -209,7 +212,8 @@ mod tests {
         for good in ["go.shop.example", "localhost", "127.0.0.1", "xn--bcher-kva.example"] {
             assert!(is_host(good), "{good}");
         }
-        for bad in ["", "Go.example", "a..b", "-a.b", "a-.b", "a:80", "a/b", "*.a", "bücher.example", "a.b."] {
+        for bad in ["", "Go.example", "a..b", "-a.b", "a-.b", "a:80", "a/b", "*.a", "bücher.example", "a.b."]
+        {
             assert!(!is_host(bad), "{bad}");
         }
     }

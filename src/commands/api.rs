@@ -37,6 +37,7 @@ async fn serve(args: &ApiArgs, settings: &Settings) -> Result<(), Failure> {
         intake: parts::intake(settings, &secrets),
         settings: settings.api.clone(),
         metrics: ApiMetrics::register(),
+        edge_url: None,
         demo: None,
     };
     let served = api::serve(listener, parts, process.shutdown.clone()).await;

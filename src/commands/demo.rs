@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sea_orm::DatabaseTransaction;
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -44,6 +44,14 @@ pub const COUPON: &str = "JANE10";
 /// A visitor's browser. Clicks of curl itself are of class `crawler` and earn nothing.
 pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
+/// The demo as it stands in the store.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    pub account: AccountId,
+    pub program: ProgramId,
+    pub keys: DemoKeys,
+}
+
 /// The demo's keys, kept in `demo-keys.json` so that they are the same after a restart.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct DemoKeys {
@@ -58,8 +66,8 @@ impl std::fmt::Debug for DemoKeys {
 }
 
 /// Makes the demo in an empty store; sees to it that its program leads to `page`. `None`: the store was made by
-/// somebody else and has no demo account.
-pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<DemoKeys>, Failure> {
+/// somebody else, or the demo was deleted.
+pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<Demo>, Failure> {
     let existing = accounts::find_by_slug(store.reader(), ACCOUNT).await.map_err(store_failed)?;
     let account = match existing {
         Some(row) => {
@@ -71,7 +79,19 @@ pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<D
         }
         None => return Ok(None),
     };
-    load_or_make_keys(store, account, &folder.join("demo-keys.json")).await.map(Some)
+    let Some(program) = find_program(store, account).await? else { return Ok(None) };
+    let keys = load_or_make_keys(store, account, &folder.join("demo-keys.json")).await?;
+    Ok(Some(Demo { account, program: ProgramId(program.id), keys }))
+}
+
+async fn find_program(store: &Store, account: AccountId) -> Result<Option<program::Model>, Failure> {
+    program::Entity::find()
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::Slug.eq(PROGRAM))
+        .filter(program::Column::DeletedAt.is_null())
+        .one(store.reader())
+        .await
+        .map_err(store_failed)
 }
 
 async fn create(store: &Store, page: &str) -> Result<AccountId, Failure> {
@@ -162,15 +182,7 @@ fn constant<T, E: std::fmt::Display>(value: Result<T, E>) -> Result<T, LedgerErr
 
 /// The page's address changes with the listener's port: the program follows, with a new version.
 async fn lead_to(store: &Store, account: AccountId, page: &str) -> Result<(), Failure> {
-    use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
-    let row = program::Entity::find()
-        .filter(program::Column::AccountId.eq(account.0))
-        .filter(program::Column::Slug.eq(PROGRAM))
-        .filter(program::Column::DeletedAt.is_null())
-        .one(store.reader())
-        .await
-        .map_err(store_failed)?;
-    let Some(row) = row else { return Ok(()) };
+    let Some(row) = find_program(store, account).await? else { return Ok(()) };
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(Code::Data, format!("the demo program: {error}"));
     let mut settings: ProgramSettings =

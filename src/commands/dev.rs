@@ -59,7 +59,7 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let store = parts::open_store(&folder, settings).await?;
     let api_url = process::url(process::local_addr(&api_listener)?);
     let edge_url = process::url(edge_listeners.local_addr());
-    let keys = demo::ensure(&store, folder.path(), &format!("{api_url}/demo")).await?;
+    let demo = demo::ensure(&store, folder.path(), &format!("{api_url}/demo")).await?;
     process.readiness.set(Condition::StoreReady, true);
     let catalog = Arc::new(Catalog::new());
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
@@ -77,12 +77,27 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(geo.watch(behind.clone()));
     tasks.spawn(retention::run(store.clone(), settings.settlement.click_retention_days, behind.clone()));
     settle(&mut tasks, settings, &store, &spool, intake.clone(), behind.clone())?;
-    let demo = keys.is_some().then(|| DemoPage { edge_url: edge_url.clone() });
-    serve_api(&mut tasks, settings, &store, intake, demo, api_listener, behind.clone());
+    let page = demo.as_ref().map(|demo| DemoPage {
+        account: demo.account,
+        program: demo.program,
+        program_slug: demo::PROGRAM.to_owned(),
+        edge_url: edge_url.clone(),
+        link_code: demo::LINK.to_owned(),
+    });
+    let api_parts = ApiParts {
+        store: store.clone(),
+        intake,
+        settings: settings.api.clone(),
+        metrics: ApiMetrics::register(),
+        edge_url: Some(edge_url.clone()),
+        demo: page,
+    };
+    serve_api(&mut tasks, api_parts, api_listener, behind.clone());
     catalog.mark_loaded();
     process.readiness.set(Condition::CatalogLoaded, true);
 
     let admin_url = process::url(process.admin);
+    let keys = demo.map(|demo| demo.keys);
     process::write_ready_file(
         args.serve.ready_file.as_ref(),
         &ReadyFile {
@@ -148,22 +163,7 @@ async fn settle_the_rest(store: &Store, log: &Path) {
     }
 }
 
-fn serve_api(
-    tasks: &mut JoinSet<()>,
-    settings: &Settings,
-    store: &Store,
-    intake: Arc<Intake>,
-    demo: Option<DemoPage>,
-    listener: TcpListener,
-    shutdown: CancellationToken,
-) {
-    let parts = ApiParts {
-        store: store.clone(),
-        intake,
-        settings: settings.api.clone(),
-        metrics: ApiMetrics::register(),
-        demo,
-    };
+fn serve_api(tasks: &mut JoinSet<()>, parts: ApiParts, listener: TcpListener, shutdown: CancellationToken) {
     tasks.spawn(async move {
         if let Err(error) = api::serve(listener, parts, shutdown).await {
             error!(%error, "the API's listener failed");

@@ -16,11 +16,14 @@ async fn a_key_is_taken_from_three_headers() {
     let http = reqwest::Client::new();
     let url = format!("{}/v1/programs", server.base);
     let key = &server.shop.key;
-    let headers = [("Authorization", format!("Bearer {key}")), ("X-Api-Key", key.clone()), ("Api-Key", key.clone())];
+    let headers =
+        [("Authorization", format!("Bearer {key}")), ("X-Api-Key", key.clone()), ("Api-Key", key.clone())];
     for (name, value) in headers {
         assert_eq!(http.get(&url).header(name, value).send().await.unwrap().status(), 200, "{name}");
     }
-    for (name, value) in [("Authorization", format!("Basic {key}")), ("Api-Key", format!("{key}x")), ("X", key.clone())] {
+    for (name, value) in
+        [("Authorization", format!("Basic {key}")), ("Api-Key", format!("{key}x")), ("X", key.clone())]
+    {
         let refused = http.get(&url).header(name, value).send().await.unwrap();
         assert_eq!(refused.status(), 401, "{name}");
         assert_eq!(refused.headers()["www-authenticate"], "Bearer");

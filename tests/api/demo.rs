@@ -29,8 +29,11 @@ async fn the_page_runs_only_its_own_script() {
     assert_eq!(page.status(), 200);
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     let html = page.text().await.unwrap();
-    let between = |from: &str, to: &str| html.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
-    for (kind, text) in [("script", between("<script>", "</script>")), ("style", between("<style>", "</style>"))] {
+    let between =
+        |from: &str, to: &str| html.split(from).nth(1).unwrap().split(to).next().unwrap().to_owned();
+    for (kind, text) in
+        [("script", between("<script>", "</script>")), ("style", between("<style>", "</style>"))]
+    {
         let hash = BASE64.encode(&Sha256::digest(text.as_bytes()));
         assert!(policy.contains(&format!("{kind}-src 'sha256-{hash}'")), "{policy}");
     }

@@ -116,7 +116,8 @@ async fn the_fields_of_the_document_are_those_that_are_read() {
             let properties = schema.as_str().map(|target| {
                 document.pointer(&format!("{}/properties", &target[1..])).unwrap().as_object().unwrap()
             });
-            let documented: BTreeSet<String> = properties.into_iter().flat_map(|map| map.keys().cloned()).collect();
+            let documented: BTreeSet<String> =
+                properties.into_iter().flat_map(|map| map.keys().cloned()).collect();
             let answer = server.shop.with(method.clone(), &path, &json!({"nobody_knows_this": 1})).await;
             assert_eq!(answer.status, 422, "{method} {path} {}", answer.text);
             assert_eq!(known(&answer.json()), documented, "{method} {path}");

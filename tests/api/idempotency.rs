@@ -1,7 +1,7 @@
 //! The same `Idempotency-Key` takes effect once.
 
 use axum::http::Method;
-use sea_orm::{EntityTrait, IntoActiveModel, ActiveModelTrait, Set};
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 use waypost::store::entities::idempotency_key;
 
@@ -20,7 +20,10 @@ async fn a_repeat_gets_the_same_answer() {
     let again = post(shop, "/v1/affiliates", "k1", &body).await;
     assert_eq!((first.status, again.status), (201, 201));
     assert_eq!(first.text, again.text);
-    assert_eq!((first.header("idempotency-replayed"), again.header("idempotency-replayed")), (None, Some("true")));
+    assert_eq!(
+        (first.header("idempotency-replayed"), again.header("idempotency-replayed")),
+        (None, Some("true"))
+    );
     assert_eq!(shop.all("/v1/affiliates", 5).await.len(), 1);
     for (path, body) in [("/v1/affiliates", json!({"first_name": "June"})), ("/v1/programs", body.clone())] {
         let refused = post(shop, path, "k1", &body).await;
@@ -51,7 +54,8 @@ async fn an_answer_is_kept_for_a_day() {
     post(shop, "/v1/affiliates", "k1", &body).await.ok(201);
     post(shop, "/v1/affiliates", "k2", &body).await.ok(201);
     let reader = server.store.reader();
-    let row = idempotency_key::Entity::find_by_id((shop.account.0, "k1".to_owned())).one(reader).await.unwrap();
+    let row =
+        idempotency_key::Entity::find_by_id((shop.account.0, "k1".to_owned())).one(reader).await.unwrap();
     let mut row = row.unwrap();
     row.created_at -= 86_400_000;
     let at = row.created_at;

@@ -120,7 +120,8 @@ pub async fn world(server: &Server) -> World {
     let Effect::Settled { id, .. } = server.receive(shop.account, "conversion", sale).await else {
         panic!("not settled");
     };
-    let refund = json!({"external_id": "r-1", "program": "summer", "conversion_external_id": "o-1", "amount": "9.90"});
+    let refund =
+        json!({"external_id": "r-1", "program": "summer", "conversion_external_id": "o-1", "amount": "9.90"});
     assert!(matches!(server.receive(shop.account, "refund", refund).await, Effect::Settled { .. }));
     let held = json!({"program": "summer", "external_id": "o-2", "amount": "5", "coupon": "JANE10",
         "authority": "held_pixel"});
@@ -196,7 +197,9 @@ async fn names_in_bodies_and_filters_stay_inside_the_account() {
         for (program, affiliate) in [("summer", "me"), ("mine", "jane"), ("summer", "jane")] {
             let real = thief.post(path, json!({"program": program, "affiliate": affiliate})).await;
             assert_eq!(real.status, 422, "{path} {program} {affiliate}");
-            let no = |name: &str| if ["summer", "jane"].contains(&name) { "no".to_owned() } else { name.to_owned() };
+            let no = |name: &str| {
+                if ["summer", "jane"].contains(&name) { "no".to_owned() } else { name.to_owned() }
+            };
             let unreal = thief.post(path, json!({"program": no(program), "affiliate": no(affiliate)})).await;
             assert_eq!(real.text, unreal.text);
         }
@@ -204,10 +207,7 @@ async fn names_in_bodies_and_filters_stay_inside_the_account() {
     for (real, unreal) in [
         ("/v1/clicks?program=summer".to_owned(), "/v1/clicks?program=no"),
         ("/v1/links?affiliate=jane".to_owned(), "/v1/links?affiliate=no"),
-        (
-            format!("/v1/clicks?link={}", world.link),
-            "/v1/clicks?link=lnk_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f",
-        ),
+        (format!("/v1/clicks?link={}", world.link), "/v1/clicks?link=lnk_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
         (
             format!("/v1/commissions?conversion={}", world.conversion),
             "/v1/commissions?conversion=cnv_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f",

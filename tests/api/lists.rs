@@ -17,7 +17,9 @@ async fn a_list_is_walked_to_its_end_while_it_grows() {
     let mut path = "/v1/affiliates?limit=3".to_owned();
     for round in 0.. {
         let page = shop.get(&path).await.ok(200);
-        seen.extend(page["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+        seen.extend(
+            page["data"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()),
+        );
         shop.post("/v1/affiliates", json!({"id": format!("between-{round}")})).await.ok(201);
         shop.delete(&format!("/v1/affiliates/{}", seen.last().unwrap())).await.ok(204);
         match page["next_cursor"].as_str() {

@@ -50,9 +50,14 @@ async fn a_commission_is_reviewed_and_explained() {
     let postings = shop.all("/v1/affiliates/jane/postings", 1).await;
     let told: Vec<String> = postings
         .iter()
-        .map(|one| ["event", "ledger_account", "side", "amount"].map(|name| one[name].as_str().unwrap()).join(" "))
+        .map(|one| {
+            ["event", "ledger_account", "side", "amount"].map(|name| one[name].as_str().unwrap()).join(" ")
+        })
         .collect();
-    assert_eq!(told, ["approved payable credit 4.99", "approved accrued debit 4.99", "earned accrued credit 4.99"]);
+    assert_eq!(
+        told,
+        ["approved payable credit 4.99", "approved accrued debit 4.99", "earned accrued credit 4.99"]
+    );
 
     shop.post(&format!("{path}/disapprove"), json!({})).await.ok(200);
     assert_eq!(shop.all("/v1/balances", 5).await, [entry("0.00", "0.00", "0.00")]);
@@ -63,7 +68,9 @@ async fn what_is_final_is_available() {
     let server = Server::start().await;
     let shop = &server.shop;
     shop.furnish().await;
-    shop.patch("/v1/programs/summer", json!({"payout_delay": 0, "auto_approve_commissions": true})).await.ok(200);
+    shop.patch("/v1/programs/summer", json!({"payout_delay": 0, "auto_approve_commissions": true}))
+        .await
+        .ok(200);
     server.receive(shop.account, "conversion", sale("o-1", "100")).await;
     let balance = &shop.all("/v1/balances", 5).await[0];
     assert_eq!((&balance["balance"], &balance["available"]), (&json!("10.00"), &json!("10.00")));
@@ -141,7 +148,10 @@ async fn a_rejected_event_is_sent_again() {
     lost["coupon"] = json!("JUNE10");
     server.receive(shop.account, "conversion", lost).await;
     let rejected = shop.all("/v1/rejected?reason=unattributed&retried=false", 5).await;
-    assert_eq!((&rejected[0]["reason"], &rejected[0]["warnings"]), (&json!("unattributed"), &json!(["unknown_coupon"])));
+    assert_eq!(
+        (&rejected[0]["reason"], &rejected[0]["warnings"]),
+        (&json!("unattributed"), &json!(["unknown_coupon"]))
+    );
     assert_eq!(rejected[0]["reported"]["external_id"], "o-1");
     let path = format!("/v1/rejected/{}", rejected[0]["id"].as_str().unwrap());
     let still = shop.post(&format!("{path}/retry"), json!({})).await.ok(200);
@@ -177,7 +187,8 @@ async fn clicks_are_counted_by_group() {
     click(&server, shop, "", "valid", 2).await;
     let by = async |query: &str| shop.get(&format!("/v1/statistics/clicks?{query}")).await.ok(200);
     let country = by("group_by=country").await;
-    let group = |key: Value, clicks: i64, counted: i64| json!({"key": key, "clicks": clicks, "counted": counted});
+    let group =
+        |key: Value, clicks: i64, counted: i64| json!({"key": key, "clicks": clicks, "counted": counted});
     assert_eq!(country["data"], json!([group(json!("DE"), 8, 5), group(json!(null), 2, 2)]));
     assert_eq!(country["total"], json!({"clicks": 10, "counted": 7}));
     let class = by("group_by=class&program=summer").await;

@@ -31,7 +31,11 @@ async fn what_cannot_be_answered_is_a_problem() {
         (plain(Method::TRACE, "/v1/programs"), 405, "method_not_allowed"),
         (post().body("{}"), 415, "unsupported_media_type"),
         (post().header("content-type", "text/plain").body("{}"), 415, "unsupported_media_type"),
-        (post().header("content-type", "application/json; charset=latin1").body("{}"), 415, "unsupported_media_type"),
+        (
+            post().header("content-type", "application/json; charset=latin1").body("{}"),
+            415,
+            "unsupported_media_type",
+        ),
         (post().json(&json!({})).header("content-encoding", "gzip"), 415, "unsupported_media_type"),
         (post().header(json_type.0, json_type.1).body("{"), 400, "invalid_json"),
         (post().header(json_type.0, json_type.1).body("[]"), 400, "invalid_json"),
@@ -84,7 +88,10 @@ async fn every_answer_is_closed_to_browsers() {
         ] {
             assert_eq!(answer.header(name), Some(value), "{path} {name}");
         }
-        assert!(answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"), "{path}");
+        assert!(
+            answer.header("content-security-policy").unwrap().starts_with("default-src 'none'"),
+            "{path}"
+        );
     }
 }
 

@@ -1,10 +1,7 @@
 //! Create, read, list, change and delete of every resource.
 
 use serde_json::json;
-use waypost::{
-    catalog::CatalogRecord,
-    store::catalog,
-};
+use waypost::{catalog::CatalogRecord, store::catalog};
 
 use crate::support::{Server, program};
 
@@ -18,7 +15,8 @@ async fn a_program_lives_and_dies() {
     assert_eq!(made["cookie_time"], 30);
     assert_eq!(made["pixel"], "held");
     assert_eq!(made["default_commission_type"], "standard");
-    let expected = json!([{"identifier": "standard", "title": "standard", "form": "percentage", "value": "10"}]);
+    let expected =
+        json!([{"identifier": "standard", "title": "standard", "form": "percentage", "value": "10"}]);
     assert_eq!(made["commission_types"], expected);
     assert_eq!(shop.get("/v1/programs/summer").await.ok(200), made);
 
@@ -70,7 +68,9 @@ async fn the_pixel_secret_is_shown_at_one_place() {
     let fresh = fresh["pixel_secret"].as_str().unwrap();
     assert_ne!(fresh, secret);
     assert_eq!(rotated.status, 200);
-    for text in [rotated.text, shop.get("/v1/programs/summer").await.text, shop.get("/v1/programs").await.text] {
+    for text in
+        [rotated.text, shop.get("/v1/programs/summer").await.text, shop.get("/v1/programs").await.text]
+    {
         assert!(!text.contains(&secret) && !text.contains(fresh) && !text.contains("pixel_secret"));
     }
     // Edges know the new one.
@@ -92,7 +92,10 @@ async fn an_affiliate_lives_and_dies() {
     let other = shop.post("/v1/affiliates", body).await.ok(201);
     assert!(other["id"].as_str().unwrap().starts_with("jane-doe-"));
     let changed = shop
-        .patch("/v1/affiliates/jane-doe", json!({"email": "j@x.example", "last_name": null, "suspended": true}))
+        .patch(
+            "/v1/affiliates/jane-doe",
+            json!({"email": "j@x.example", "last_name": null, "suspended": true}),
+        )
         .await
         .ok(200);
     assert_eq!(changed["email"], "j@x.example");
@@ -105,7 +108,8 @@ async fn an_affiliate_lives_and_dies() {
     assert_eq!(shop.all("/v1/affiliates", 10).await.len(), 1);
     // Nothing that names a person is in the journal.
     use sea_orm::EntityTrait;
-    let journal = waypost::store::entities::journal_entry::Entity::find().all(server.store.reader()).await.unwrap();
+    let journal =
+        waypost::store::entities::journal_entry::Entity::find().all(server.store.reader()).await.unwrap();
     assert!(!journal.is_empty());
     for entry in journal {
         let text = entry.command.to_string();

@@ -89,10 +89,7 @@ impl Server {
         Self::start_with(settings(), |_| None).await
     }
 
-    pub async fn start_with(
-        settings: ApiSettings,
-        demo: impl FnOnce(AccountId) -> Option<DemoPage>,
-    ) -> Self {
+    pub async fn start_with(settings: ApiSettings, demo: impl FnOnce(AccountId) -> Option<DemoPage>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
         let ring = KeyRing::new(vec![TokenKey { id: 1, state: KeyState::Active, secret: [7; 32] }]).unwrap();

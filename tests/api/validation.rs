@@ -128,7 +128,11 @@ async fn wrong_values_of_the_other_resources_are_named() {
         ("/v1/domains", json!({}), "host"),
         ("/v1/domains", json!({"host": "Go.Shop"}), "host"),
         ("/v1/domains", json!({"host": "go.shop:8080"}), "host"),
-        ("/v1/domains", json!({"host": "go.shop.example", "cookie_domain": "other.example"}), "cookie_domain"),
+        (
+            "/v1/domains",
+            json!({"host": "go.shop.example", "cookie_domain": "other.example"}),
+            "cookie_domain",
+        ),
         ("/v1/domains", json!({"host": "go.shop.example", "cookie_domain": "example"}), "cookie_domain"),
         ("/v1/domains", json!({"host": "go.shop.example", "cookie_domain": "hop.example"}), "cookie_domain"),
     ];

@@ -112,10 +112,7 @@ struct ExplainedCommission {
     explanation: Explanation,
 }
 
-async fn order(
-    State(api): State<Api>,
-    Segment(external_id): Segment,
-) -> Result<Json<Order>, ApiError> {
+async fn order(State(api): State<Api>, Segment(external_id): Segment) -> Result<Json<Order>, ApiError> {
     let Some(page) = &api.demo else { return Err(ApiError::NoRoute) };
     if external_id.len() > MAX_ORDER {
         return Err(ApiError::NotFound("order"));

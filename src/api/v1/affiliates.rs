@@ -1,7 +1,9 @@
 //! Affiliates. What names a person is written to the row alone; no command and no journal ever holds it.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -121,7 +123,8 @@ impl Person {
 
     /// A name to make a slug of.
     fn name(&self) -> Option<Slug> {
-        let names: Vec<&str> = [&self.first_name, &self.last_name].into_iter().flatten().map(|s| &**s).collect();
+        let names: Vec<&str> =
+            [&self.first_name, &self.last_name].into_iter().flatten().map(|s| &**s).collect();
         let names = if names.is_empty() { self.company.clone()? } else { names.join(" ") };
         values::slug_of(&names)
     }

@@ -31,10 +31,7 @@ use crate::{
 };
 
 pub fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::default()
-        .routes(routes!(list))
-        .routes(routes!(read))
-        .routes(routes!(list_postings))
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(read)).routes(routes!(list_postings))
 }
 
 /// What an affiliate has, in one currency.
@@ -181,8 +178,7 @@ async fn list(
         let same = balance::Column::AffiliateId
             .eq(after.affiliate)
             .and(balance::Column::Currency.lt(after.currency.as_str()));
-        find =
-            find.filter(Condition::any().add(balance::Column::AffiliateId.lt(after.affiliate)).add(same));
+        find = find.filter(Condition::any().add(balance::Column::AffiliateId.lt(after.affiliate)).add(same));
     }
     let find = find
         .order_by_desc(balance::Column::AffiliateId)
@@ -323,10 +319,8 @@ async fn list_postings(
         let same = posting::Column::Seq.eq(after.seq).and(posting::Column::Number.lt(after.number));
         find = find.filter(Condition::any().add(posting::Column::Seq.lt(after.seq)).add(same));
     }
-    let find = find
-        .order_by_desc(posting::Column::Seq)
-        .order_by_desc(posting::Column::Number)
-        .limit(page.fetch());
+    let find =
+        find.order_by_desc(posting::Column::Seq).order_by_desc(posting::Column::Number).limit(page.fetch());
     let mut rows = find.all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| Entry { seq: row.seq, number: row.number });
     let data = rows.into_iter().map(Posting::of).collect::<Result<_, _>>()?;

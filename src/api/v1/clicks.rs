@@ -177,11 +177,7 @@ async fn list(
 
 /// Read a click
 #[utoipa::path(get, path = "/v1/clicks/{click}", tag = "Clicks", responses((status = 200, body = Click)))]
-async fn read(
-    State(api): State<Api>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Result<Json<Click>, ApiError> {
+async fn read(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<Json<Click>, ApiError> {
     let db = api.store.reader();
     let id = lookup::id(Prefix::Click, "click", &id)?;
     let mut find = click::Entity::find()

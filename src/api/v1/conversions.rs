@@ -1,9 +1,7 @@
 //! Conversions: leads, appointments and sales that were taken, wait, or are held.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;

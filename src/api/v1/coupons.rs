@@ -211,7 +211,8 @@ async fn update(
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
     let row = find(&change.tx, change.account, &id).await?;
-    let refs = Refs { programs: [row.program_id].into(), affiliates: [row.affiliate_id].into(), ..Refs::default() };
+    let refs =
+        Refs { programs: [row.program_id].into(), affiliates: [row.affiliate_id].into(), ..Refs::default() };
     let names = Names::load(&change.tx, change.account, refs).await?;
     let mut fields = request.fields()?;
     fields.unchanging("program", &names.program(row.program_id)?);

@@ -82,8 +82,7 @@ async fn list_of_program(
     let db = api.store.reader();
     let program = lookup::program(db, caller.account, &slug).await?;
     let page = query.page::<i64>();
-    let standing =
-        query.fields.optional("standing", None, values::one_of(Standing::ALL, Standing::as_str));
+    let standing = query.fields.optional("standing", None, values::one_of(Standing::ALL, Standing::as_str));
     query.finish()?;
     let mut find = enrolment::Entity::find()
         .filter(enrolment::Column::AccountId.eq(caller.account.0))
@@ -171,8 +170,7 @@ async fn put(
     let program = lookup::program(&change.tx, change.account, &program).await?;
     let affiliate = lookup::affiliate(&change.tx, change.account, &affiliate).await?;
     let mut fields = request.fields()?;
-    let standing =
-        fields.or("standing", Standing::Approved, values::one_of(Standing::ALL, Standing::as_str));
+    let standing = fields.or("standing", Standing::Approved, values::one_of(Standing::ALL, Standing::as_str));
     fields.finish()?;
     let known = enrolment::Entity::find_by_id((program.id, affiliate.id)).one(&change.tx).await?;
     if known.is_none_or(|row| row.standing != standing.as_str()) {

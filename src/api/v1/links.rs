@@ -265,7 +265,11 @@ impl Settings {
     }
 }
 
-async fn create_for(api: &Api, request: ChangeRequest, affiliate: Option<&str>) -> Result<Response, ApiError> {
+async fn create_for(
+    api: &Api,
+    request: ChangeRequest,
+    affiliate: Option<&str>,
+) -> Result<Response, ApiError> {
     let mut fields = request.fields()?;
     let named = Named::read(&mut fields, affiliate);
     let code = fields.optional("code", None, values::code);
@@ -305,11 +309,7 @@ async fn find(db: &impl ConnectionTrait, account: AccountId, id: &str) -> Result
 
 /// Read a link
 #[utoipa::path(get, path = "/v1/links/{link}", tag = "Links", responses((status = 200, body = Link)))]
-async fn read(
-    State(api): State<Api>,
-    caller: Caller,
-    Segment(id): Segment,
-) -> Result<Json<Link>, ApiError> {
+async fn read(State(api): State<Api>, caller: Caller, Segment(id): Segment) -> Result<Json<Link>, ApiError> {
     let db = api.store.reader();
     let row = find(db, caller.account, &id).await?;
     views(db, &api, caller.account, vec![row]).await?.pop().map(Json).ok_or(ApiError::NotFound("link"))
@@ -327,7 +327,8 @@ async fn update(
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
     let row = find(&change.tx, change.account, &id).await?;
-    let refs = Refs { programs: [row.program_id].into(), affiliates: [row.affiliate_id].into(), ..Refs::default() };
+    let refs =
+        Refs { programs: [row.program_id].into(), affiliates: [row.affiliate_id].into(), ..Refs::default() };
     let names = Names::load(&change.tx, change.account, refs).await?;
     let program = names.program(row.program_id)?;
     let mut fields = request.fields()?;

@@ -59,7 +59,8 @@ impl Named {
             Some(program) => program,
             None => only_program(db, &enrolled).await?,
         };
-        let standing = enrolled.iter().find(|row| row.program_id == program.id).map(|row| row.standing.as_str());
+        let standing =
+            enrolled.iter().find(|row| row.program_id == program.id).map(|row| row.standing.as_str());
         match standing.and_then(Standing::parse) {
             Some(Standing::Approved | Standing::Pending) => Ok((program, affiliate)),
             Some(standing) => {

@@ -1,18 +1,13 @@
 //! What a sender reported, as it is shown: without what only serves this side.
 
-use sea_orm::{EntityTrait, QueryFilter, ColumnTrait, ConnectionTrait};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::convert;
-use crate::{
-    api::error::ApiError,
-    domain::ids::Prefix,
-    ledger::Effect,
-    store::entities::refund,
-};
+use crate::{api::error::ApiError, domain::ids::Prefix, ledger::Effect, store::entities::refund};
 
 /// The fields of a stored report. `account` and `fingerprint` are ours; times become RFC 3339.
 pub fn shown(input: Value) -> Value {
@@ -29,7 +24,9 @@ pub fn shown(input: Value) -> Value {
 pub fn of_event(event: Value) -> Value {
     let Value::Object(mut event) = event else { return event };
     match event.remove("body") {
-        Some(Value::Object(body)) => body.into_iter().next().map(|(_, input)| shown(input)).unwrap_or_default(),
+        Some(Value::Object(body)) => {
+            body.into_iter().next().map(|(_, input)| shown(input)).unwrap_or_default()
+        }
         Some(Value::String(word)) => Value::String(word),
         _ => Value::Object(Map::new()),
     }

@@ -4,7 +4,9 @@ mod settings;
 mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set,
+};
 use serde::{Deserialize, Serialize};
 pub use settings::ProgramInput;
 use utoipa::ToSchema;
@@ -23,10 +25,10 @@ use crate::{
     },
     catalog::Scope,
     domain::ids::{ProgramId, Slug},
-    ledger::{self, Command, PutProgram},
+    ledger::{Command, PutProgram},
     store::{
         entities::program,
-        keys,
+        keys, publish,
         sequences::{self, Sequence},
     },
 };
@@ -216,7 +218,7 @@ async fn rotate_pixel_secret(
     row.pixel_secret = Set(keys::random_secret()?);
     row.updated_at = Set(change.at.0);
     row.update(&change.tx).await?;
-    ledger::publish::program(&change.tx, id).await?;
+    publish::program(&change.tx, id).await?;
     // The answer may be kept for an Idempotency-Key, so the secret is not in it.
     let view = stored(&change, id).await?;
     change.answer(StatusCode::OK, &view).await

@@ -10,8 +10,8 @@ use crate::{
     domain::{
         amount::{Currency, Percent},
         program::{
-            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy, RefundPolicy,
-            SameSite,
+            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy,
+            RefundPolicy, SameSite,
         },
     },
 };
@@ -172,11 +172,7 @@ pub fn read(
             old.map(|old| old.referrer_policy).unwrap_or_default(),
             values::one_of(REFERRER_POLICIES, ReferrerPolicy::as_str),
         ),
-        pixel: fields.or(
-            "pixel",
-            old.map(|old| old.pixel).unwrap_or_default(),
-            values::word(PIXEL_TRUSTS),
-        ),
+        pixel: fields.or("pixel", old.map(|old| old.pixel).unwrap_or_default(), values::word(PIXEL_TRUSTS)),
         duplicate_window_ms: fields.or(
             "duplicate_window_ms",
             get(|o| o.duplicate_window_ms, MS_PER_HOUR),
@@ -195,9 +191,11 @@ pub fn read(
             old.map(|old| old.refund_policy).unwrap_or_default(),
             values::word(REFUND_POLICIES),
         ),
-        program_group: fields.optional("program_group", old.and_then(|old| old.program_group.clone()), |input| {
-            values::slug(input).map(String::from)
-        }),
+        program_group: fields.optional(
+            "program_group",
+            old.and_then(|old| old.program_group.clone()),
+            |input| values::slug(input).map(String::from),
+        ),
     };
     Some((settings, currency?)).filter(|_| !fields.has_errors())
 }
@@ -244,7 +242,8 @@ fn commission_types(
     base: Option<(&ProgramSettings, Currency)>,
     currency: Option<Currency>,
 ) -> Option<Vec<CommissionType>> {
-    let types = match fields.objects("commission_types", MAX_TYPES, |entry| commission_type(entry, currency)) {
+    let types = match fields.objects("commission_types", MAX_TYPES, |entry| commission_type(entry, currency))
+    {
         Given::Is(types) if types.is_empty() => {
             fields.wrong("commission_types", "must have at least one entry");
             return None;
@@ -292,7 +291,9 @@ fn commission_type(entry: &mut Fields, currency: Option<Currency>) -> Option<Com
     let price = match (form?, currency) {
         (Form::Percentage, _) => match Percent::from_decimal(&value) {
             Ok(value) => Ok(Price::Percentage { value }),
-            Err(crate::domain::amount::AmountError::TooLarge) => Err("must be a percent from 0 to 100".to_owned()),
+            Err(crate::domain::amount::AmountError::TooLarge) => {
+                Err("must be a percent from 0 to 100".to_owned())
+            }
             Err(error) => Err(error.to_string()),
         },
         (Form::Fixed, Some(currency)) => value
