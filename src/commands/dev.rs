@@ -1,9 +1,15 @@
 //! `waypost dev`: edge, settlement, jobs and API in one process with the embedded parts.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, task::JoinSet};
+use sea_orm::DbErr;
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
 
 use super::{
     cli::DevArgs,
@@ -22,10 +28,19 @@ use crate::{
     jobs::{catalog_feed, retention},
     ledger::Intake,
     settlement::{self, SettlementParts},
-    store::Store,
-    stream::{Topic, spool::Spool},
+    store::{Store, streams},
+    stream::{
+        Topic,
+        spool::{self, Spool},
+    },
     telemetry::{Condition, api::ApiMetrics, settlement::SettlementMetrics},
 };
+
+/// What settlement may take to finish behind the edge; below what the whole end may take.
+const CATCH_UP: Duration = Duration::from_secs(3);
+
+/// How often its position is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 pub fn run(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let runtime = process::runtime()?;
@@ -97,6 +112,7 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
 
     process.shutdown.cancelled().await;
     let drained = edge.join().await;
+    settle_the_rest(&store, &folder.spool_path(settings)).await;
     behind.cancel();
     while tasks.join_next().await.is_some() {}
     spool.close();
@@ -125,10 +141,32 @@ fn settle(
     Ok(())
 }
 
+/// Waits until settlement has taken what the edge left in the log, its markers of the end included, so that the store
+/// alone tells the whole story. What takes longer stays in the log for the next start.
+async fn settle_the_rest(store: &Store, log: &Path) {
+    let left = match spool::inspect(log) {
+        Ok(topics) => topics,
+        Err(error) => return warn!(%error, "the end of the event log cannot be seen"),
+    };
+    let settled = async {
+        for stats in left {
+            while streams::position(store.reader(), stats.topic.name(), 0).await? < stats.next_offset {
+                sleep(LOOK_AGAIN).await;
+            }
+        }
+        Ok::<_, DbErr>(())
+    };
+    match timeout(CATCH_UP, settled).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => warn!(%error, "settlement's position cannot be read"),
+        Err(_) => warn!("events stay in the event log; the next start settles them"),
+    }
+}
+
 fn serve_api(tasks: &mut JoinSet<()>, parts: ApiParts, listener: TcpListener, shutdown: CancellationToken) {
     tasks.spawn(async move {
         if let Err(error) = api::serve(listener, parts, shutdown).await {
-            tracing::error!(%error, "the API's listener failed");
+            error!(%error, "the API's listener failed");
         }
     });
 }
