@@ -68,6 +68,7 @@ pub(crate) struct Scratch {
     pub location: Vec<u8>,
     pub cookie: Vec<u8>,
     pub token: String,
+    pub record: Vec<u8>,
 }
 
 /// One core of the edge.
@@ -182,7 +183,14 @@ impl Core {
         now: Timestamp,
     ) -> Record {
         let stamp = self.clicks.next();
-        let payload = click_record::write(buffer, click, duplicate_of, stamp, now, &self.parts.hasher);
+        let payload = click_record::write(
+            (buffer, &mut self.scratch.borrow_mut().record),
+            click,
+            duplicate_of,
+            stamp,
+            now,
+            &self.parts.hasher,
+        );
         Record { topic: Topic::Clicks, key: None, payload }
     }
 
