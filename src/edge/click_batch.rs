@@ -4,11 +4,10 @@
 //! No answer waits for it. Every click ends as stored or as lost, and what is dropped on the way is lost
 //! ([`Unsettled`]): `waypost_edge_clicks_lost_total` pages.
 
-use std::{cell::RefCell, mem, rc::Rc, time::Duration};
+use std::{mem, rc::Rc, time::Duration};
 
 use bytes::BytesMut;
 use metrics::Counter;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{click::PendingClick, core::Core};
@@ -17,37 +16,14 @@ use crate::{
     visitor::Visit,
 };
 
-/// Clicks of a batch at most.
-const MAX_CLICKS: usize = 256;
 /// How long the first click of a batch waits for others.
 const MAX_AGE: Duration = Duration::from_millis(5);
-/// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
-/// bounded memory is worth more than clicks that can be stored nowhere.
-const MAX_IN_FLIGHT: usize = 256;
-
 /// Room for a record of the usual size, so that the buffer of a batch is made once.
 const RECORD_BYTES: usize = 768;
 
-/// The batch that fills.
-#[derive(Debug, Default)]
-pub(crate) struct ClickBatch {
-    pending: RefCell<Vec<PendingClick>>,
-    in_flight: Rc<()>,
-    begun: Notify,
-}
-
 /// Adds a click, and sends the batch when it is full.
 pub(crate) fn add(core: &Rc<Core>, click: PendingClick) {
-    let mut pending = core.batch.pending.borrow_mut();
-    if pending.capacity() == 0 {
-        pending.reserve_exact(MAX_CLICKS);
-    }
-    pending.push(click);
-    let filled = pending.len();
-    drop(pending);
-    if filled == 1 {
-        core.batch.begun.notify_one();
-    } else if filled >= MAX_CLICKS {
+    if core.clicks_pending.push(click) {
         flush(core);
     }
 }
@@ -55,7 +31,7 @@ pub(crate) fn add(core: &Rc<Core>, click: PendingClick) {
 /// Sends batches that are old enough. Never ends.
 pub(crate) async fn flush_by_age(core: Rc<Core>) {
     loop {
-        core.batch.begun.notified().await;
+        core.clicks_pending.begun().await;
         tokio::time::sleep(MAX_AGE).await;
         flush(&core);
     }
@@ -63,20 +39,19 @@ pub(crate) async fn flush_by_age(core: Rc<Core>) {
 
 /// Sends what there is.
 pub(crate) fn flush(core: &Rc<Core>) {
-    let clicks = mem::take(&mut *core.batch.pending.borrow_mut());
+    let clicks = core.clicks_pending.take();
     if clicks.is_empty() {
         return;
     }
     let unsettled = Unsettled::new(core.metrics().clicks_lost.clone(), clicks.len());
-    if Rc::strong_count(&core.batch.in_flight) > MAX_IN_FLIGHT {
+    let Some(flight) = core.clicks_pending.flight() else {
         return drop(unsettled);
-    }
-    let flying = Rc::clone(&core.batch.in_flight);
+    };
     let core = Rc::clone(core);
     let tasks = core.tasks.clone();
     tasks.spawn_local(async move {
         store(&core, clicks, unsettled).await;
-        drop(flying);
+        drop(flight);
     });
 }
 

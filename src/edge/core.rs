@@ -8,8 +8,8 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
-    click::PendingClick, click_batch::ClickBatch, click_ids::ClickIds, click_record, closing::Closing,
-    origin::Stream,
+    click::PendingClick, click_ids::ClickIds, click_record, closing::Closing, origin::Stream,
+    pending_clicks::PendingClicks,
 };
 use crate::{
     catalog::{Catalog, CatalogReader, DomainRecord},
@@ -77,7 +77,7 @@ pub struct Core {
     pub(crate) limits: Limits,
     pub(crate) clicks: Stream,
     pub(crate) conversions: Stream,
-    pub(crate) batch: ClickBatch,
+    pub(crate) clicks_pending: PendingClicks,
     /// What goes on after its request was answered.
     pub(crate) tasks: TaskTracker,
     pub(crate) scratch: RefCell<Scratch>,
@@ -117,7 +117,7 @@ impl Core {
             },
             clicks: Stream::new(&parts.name, boot, "clicks", number),
             conversions: Stream::new(&parts.name, boot, "conversions", number),
-            batch: ClickBatch::default(),
+            clicks_pending: PendingClicks::default(),
             tasks: TaskTracker::new(),
             scratch: RefCell::new(Scratch { location: Vec::with_capacity(LOCATION), ..Scratch::default() }),
             closing: Rc::new(Closing::default()),

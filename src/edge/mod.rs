@@ -23,10 +23,12 @@ mod lifecycle;
 mod listener;
 mod location;
 mod origin;
+mod pending_clicks;
 mod pixel;
 mod pixel_signature;
 mod problem;
 mod query;
+mod readiness;
 pub mod redirect;
 mod response;
 mod router;
@@ -37,6 +39,7 @@ pub use self::{
     core::{Core, EdgeParts},
     listener::{Listeners, bind},
     problem::{Problem, Refusal},
+    readiness::Readiness,
     response::EdgeBody,
-    serve::{CoreFailed, EdgeHandle, Readiness, serve},
+    serve::{CoreFailed, EdgeHandle, serve},
 };
