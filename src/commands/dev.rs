@@ -92,7 +92,7 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
         edge_url: Some(edge_url.clone()),
         demo: page,
     };
-    serve_api(&mut tasks, api_parts, api_listener, behind.clone());
+    serve_api(&mut tasks, api_parts, api_listener, process.shutdown.clone());
     catalog.mark_loaded();
     process.readiness.set(Condition::CatalogLoaded, true);
 

@@ -1,0 +1,22 @@
+//! The real binary, driven as its users drive it: processes are started, asked, killed and stopped, and what came of
+//! it is read from the command line and from the store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "helpers of tests stop at the unexpected, as tests do"
+)]
+
+mod apart;
+mod cli;
+mod corruption;
+mod folder;
+mod kill;
+mod metrics;
+mod probes;
+mod race;
+mod restart;
+mod running;
+mod tokens;
