@@ -41,19 +41,20 @@ pub(super) async fn holder(entry: &Entry<'_>, claim: Claim<'_>) -> Result<Option
     Ok(claim::Entity::find_by_id((entry.account.0, claim.key())).one(entry.tx).await?)
 }
 
+/// Takes all of these for one holder.
 pub(super) async fn take(
     entry: &Entry<'_>,
-    claim: Claim<'_>,
+    claims: &[Claim<'_>],
     holder: Uuid,
     fingerprint: &str,
 ) -> Result<(), LedgerError> {
-    let row = claim::ActiveModel {
+    let rows = claims.iter().map(|claim| claim::ActiveModel {
         account_id: Set(entry.account.0),
         claim: Set(claim.key()),
         holder: Set(holder),
         fingerprint: Set(fingerprint.to_owned()),
-    };
-    claim::Entity::insert(row).exec_without_returning(entry.tx).await?;
+    });
+    claim::Entity::insert_many(rows).exec_without_returning(entry.tx).await?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::{
     facts, held,
     journal::Entry,
     lines,
-    programs::{self, ProgramThen},
+    programs::{self, ProgramThen, program_at},
     refund,
 };
 use crate::{
@@ -247,7 +247,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     if let Err(reason) = attribution::admit(here, everywhere) {
         return Ok(Verdict::Rejected(reason, None, resolved.passed_over));
     }
-    match programs::at(entry.tx, entry.account, program_id, occurred_at).await? {
+    match program_at(entry, program_id, occurred_at).await? {
         Some(program) if !program.deleted => price(conversion, resolved, program),
         _ => Ok(Verdict::Rejected(Rejection::UnknownProgram, None, resolved.passed_over)),
     }
@@ -329,13 +329,23 @@ async fn wait(
     } else {
         row.insert(entry.tx).await?;
     }
-    let conversion = case.conversion;
-    claims::take(entry, Claim::Event(case.event_id), id, &conversion.fingerprint).await?;
-    if let (Some(program), Some(external)) = (program, &conversion.external_id) {
-        let claim = Claim::Conversion(program, conversion.kind, external);
-        claims::take(entry, claim, id, &conversion.fingerprint).await?;
-    }
+    take_claims(entry, &case, id, program).await?;
     Ok(Applied::changed(Effect::Pending { id, waits }))
+}
+
+/// Its event id and, once the program is known, its external id.
+async fn take_claims(
+    entry: &Entry<'_>,
+    case: &Case<'_>,
+    holder: Uuid,
+    program: Option<ProgramId>,
+) -> Result<(), LedgerError> {
+    let Conversion { kind, external_id, fingerprint, .. } = case.conversion;
+    let mut claims = vec![Claim::Event(case.event_id)];
+    if let (Some(program), Some(external)) = (program, external_id) {
+        claims.push(Claim::Conversion(program, *kind, external));
+    }
+    claims::take(entry, &claims, holder, fingerprint).await
 }
 
 async fn settle(
@@ -382,11 +392,7 @@ async fn settle(
     } else {
         row.insert(entry.tx).await?;
     }
-    claims::take(entry, Claim::Event(case.event_id), id, &conversion.fingerprint).await?;
-    if let Some(external) = &conversion.external_id {
-        let claim = Claim::Conversion(program.id, conversion.kind, external);
-        claims::take(entry, claim, id, &conversion.fingerprint).await?;
-    }
+    take_claims(entry, &case, id, Some(program.id)).await?;
     let made = lines::NewLines {
         conversion: id,
         occurred_at: case.occurred_at(),
@@ -410,8 +416,17 @@ async fn bind_customer(
 ) -> Result<Option<Uuid>, LedgerError> {
     use customer::Column;
     let Some(customer_id) = &conversion.customer_id else { return Ok(None) };
+    let known = customer::Entity::find()
+        .filter(Column::ProgramId.eq(resolved.candidate.program.0))
+        .filter(Column::CustomerId.eq(customer_id.as_str()))
+        .one(entry.tx)
+        .await?;
+    if let Some(row) = known {
+        return Ok(Some(row.id));
+    }
+    let id = entry.new_id();
     let row = customer::ActiveModel {
-        id: Set(entry.new_id()),
+        id: Set(id),
         account_id: Set(entry.account.0),
         program_id: Set(resolved.candidate.program.0),
         customer_id: Set(customer_id.clone()),
@@ -420,16 +435,8 @@ async fn bind_customer(
         created_at: Set(entry.at.0),
         created_seq: Set(entry.seq),
     };
-    customer::Entity::insert(row)
-        .on_conflict_do_nothing_on([Column::ProgramId, Column::CustomerId])
-        .exec_without_returning(entry.tx)
-        .await?;
-    let row = customer::Entity::find()
-        .filter(Column::ProgramId.eq(resolved.candidate.program.0))
-        .filter(Column::CustomerId.eq(customer_id.as_str()))
-        .one(entry.tx)
-        .await?;
-    Ok(row.map(|row| row.id))
+    customer::Entity::insert(row).exec_without_returning(entry.tx).await?;
+    Ok(Some(id))
 }
 
 pub(super) fn new_row(

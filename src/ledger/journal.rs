@@ -1,9 +1,14 @@
 //! The account's lock and its journal.
 
-use sea_orm::{ActiveModelTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QuerySelect, Set};
+use std::sync::Mutex;
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Set,
+    sea_query::Expr,
+};
 use uuid::{Builder, Uuid};
 
-use super::{Command, LedgerError};
+use super::{Command, LedgerError, programs::ProgramThen};
 use crate::{
     domain::{ids::AccountId, time::Timestamp},
     store::entities::{account, journal_entry},
@@ -15,6 +20,8 @@ pub(super) struct Entry<'a> {
     pub account: AccountId,
     pub seq: i64,
     pub at: Timestamp,
+    /// Programs as they were, looked up for this command before.
+    pub programs: Mutex<Vec<(Timestamp, ProgramThen)>>,
     made: u32,
     posted: i32,
     changed: i32,
@@ -29,7 +36,16 @@ impl<'a> Entry<'a> {
     ) -> Result<Self, LedgerError> {
         let row = account::Entity::find_by_id(account.0).lock_exclusive().one(tx).await?;
         let row = row.ok_or(LedgerError::NotFound("account"))?;
-        Ok(Self { tx, account, seq: row.last_seq + 1, at, made: 0, posted: 0, changed: 0 })
+        Ok(Self {
+            tx,
+            account,
+            seq: row.last_seq + 1,
+            at,
+            programs: Mutex::default(),
+            made: 0,
+            posted: 0,
+            changed: 0,
+        })
     }
 
     /// A new id that a replay of the journal makes again: a UUIDv7 whose random part is a hash of its place.
@@ -59,8 +75,10 @@ impl<'a> Entry<'a> {
     /// Writes the command at its place.
     pub async fn write(self, command: &Command) -> Result<i64, LedgerError> {
         write_entry(self.tx, self.account, self.seq, self.at, command).await?;
-        account::ActiveModel { id: Set(self.account.0), last_seq: Set(self.seq), ..Default::default() }
-            .update(self.tx)
+        account::Entity::update_many()
+            .col_expr(account::Column::LastSeq, Expr::value(self.seq))
+            .filter(account::Column::Id.eq(self.account.0))
+            .exec(self.tx)
             .await?;
         Ok(self.seq)
     }

@@ -1,11 +1,13 @@
 //! Programs as the rules see them: their settings and an affiliate's standing, as they were at a time.
 
+use std::sync::PoisonError;
+
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::SelectStatement,
 };
 
-use super::{LedgerError, rules::EVERY_PROGRAM};
+use super::{LedgerError, journal::Entry, rules::EVERY_PROGRAM};
 use crate::{
     domain::{
         amount::Currency,
@@ -18,6 +20,7 @@ use crate::{
 };
 
 /// A program with the version of its settings that was in force.
+#[derive(Clone)]
 pub(super) struct ProgramThen {
     pub id: ProgramId,
     pub currency: Currency,
@@ -103,6 +106,25 @@ pub(super) async fn at(
         settings: read_settings(version.settings)?,
         deleted: row.deleted_at.is_some(),
     }))
+}
+
+/// As [`at`], asked once for a command: nothing that needs it twice changes programs.
+pub(super) async fn program_at(
+    entry: &Entry<'_>,
+    id: ProgramId,
+    time: Timestamp,
+) -> Result<Option<ProgramThen>, LedgerError> {
+    let find = |known: &[(Timestamp, ProgramThen)]| {
+        known.iter().find(|(at, program)| *at == time && program.id == id).map(|(_, program)| program.clone())
+    };
+    if let Some(known) = find(&entry.programs.lock().unwrap_or_else(PoisonError::into_inner)) {
+        return Ok(Some(known));
+    }
+    let program = at(entry.tx, entry.account, id, time).await?;
+    if let Some(program) = &program {
+        entry.programs.lock().unwrap_or_else(PoisonError::into_inner).push((time, program.clone()));
+    }
+    Ok(program)
 }
 
 fn read_settings(json: serde_json::Value) -> Result<ProgramSettings, LedgerError> {

@@ -84,7 +84,7 @@ pub(super) async fn receive(
             }
             Verdict::Settle(settlement) => {
                 row.insert(entry.tx).await?;
-                take_claims(entry, &claims, id, refund).await?;
+                claims::take(entry, &claims, id, &refund.fingerprint).await?;
                 settle(entry, id, *settlement).await?;
                 Ok(Applied::changed(Effect::Settled { id, replaced: Vec::new(), woken: Vec::new() }))
             }
@@ -112,20 +112,8 @@ async fn wait(
     refund: &Refund,
 ) -> Result<Applied, LedgerError> {
     row.insert(entry.tx).await?;
-    take_claims(entry, claims, id, refund).await?;
+    claims::take(entry, claims, id, &refund.fingerprint).await?;
     Ok(Applied::changed(Effect::Pending { id, waits: Waits::ConversionMissing }))
-}
-
-async fn take_claims(
-    entry: &Entry<'_>,
-    claims: &[Claim<'_>],
-    id: Uuid,
-    refund: &Refund,
-) -> Result<(), LedgerError> {
-    for claim in claims {
-        claims::take(entry, *claim, id, &refund.fingerprint).await?;
-    }
-    Ok(())
 }
 
 fn new_row(
@@ -307,13 +295,10 @@ pub(super) async fn wake(
     if let Some(claim) = &claim {
         awaited = awaited.add(refund::Column::AwaitedClaim.eq(claim.as_str()));
     }
-    let waiting = refund::Entity::find()
-        .filter(refund::Column::AccountId.eq(entry.account.0))
-        .filter(refund::Column::Status.eq(status::PENDING))
-        .filter(awaited)
-        .order_by_asc(refund::Column::ArrivedSeq)
-        .all(entry.tx)
-        .await?;
+    // By these two alone, each through its index: a further condition would send SQLite through all that wait.
+    let mut waiting = refund::Entity::find().filter(awaited).all(entry.tx).await?;
+    waiting.retain(|row| row.account_id == entry.account.0 && row.status == status::PENDING);
+    waiting.sort_by_key(|row| row.arrived_seq);
     let mut woken = Vec::with_capacity(waiting.len());
     for row in waiting {
         // It settled in another program than the one that the refund names.

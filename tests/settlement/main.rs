@@ -1,0 +1,9 @@
+//! Settlement over a real event log and a real database file: everything that is in the log takes effect once.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod fixtures;
+mod once;
+mod stalls;
+mod sums;
+mod waiting;
