@@ -80,8 +80,7 @@ async fn add_program(store: &Store, account: AccountId, slug: &str) -> LinkId {
 
 /// Why an order was rejected, and the warnings with it.
 async fn refusal(waypost: &Waypost, store: &Store, order: &str, token: &str) -> (String, String) {
-    let event =
-        json!({"program": "demo-shop", "external_id": order, "amount": "50.00", "click_id": token});
+    let event = json!({"program": "demo-shop", "external_id": order, "amount": "50.00", "click_id": token});
     waypost.accepted("conversion", &event).await;
     let row = eventually("a rejection", async || {
         let rows = rejected_event::Entity::find().all(store.reader()).await.unwrap();
