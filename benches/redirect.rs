@@ -12,6 +12,7 @@ mod support;
 use std::path::PathBuf;
 
 use allocation_counter::measure;
+use bytes::BytesMut;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use waypost::{domain::time::Timestamp, edge::redirect::redirect};
 
@@ -29,17 +30,27 @@ fn redirects(c: &mut Criterion) {
         let mut kept = None;
         let own = measure(|| kept = Some(redirect(&core, ready, peer)));
         let click = kept.and_then(|redirected| redirected.click).expect("a click");
-        let after = measure(|| drop(core.write_down(click, None, Timestamp::now())));
+        let mut buffer = BytesMut::with_capacity(4096);
+        let after = measure(|| drop(core.write_down(&mut buffer, &click, None, Timestamp::now())));
         println!("{name}: {} allocations to answer, {} to write it down", own.count_total, after.count_total);
         group.bench_function(format!("answer/{name}"), |b| {
-            b.iter_batched(|| parts.clone(), |parts| redirect(&core, parts, peer), BatchSize::SmallInput);
+            b.iter_batched(
+                || parts.clone(),
+                |parts| redirect(&core, parts, peer),
+                BatchSize::NumIterations(32),
+            );
         });
         group.bench_function(format!("write_down/{name}"), |b| {
-            b.iter_batched(
-                || redirect(&core, parts.clone(), peer).click.expect("a click"),
-                |click| core.write_down(click, None, Timestamp(1_800_000_000_000)),
-                BatchSize::SmallInput,
-            );
+            // As a batch does: one buffer for 256 records.
+            let mut buffer = BytesMut::new();
+            let mut records = Vec::with_capacity(256);
+            b.iter(|| {
+                if records.len() == 256 {
+                    records.clear();
+                    buffer = BytesMut::with_capacity(256 * 768);
+                }
+                records.push(core.write_down(&mut buffer, &click, None, Timestamp(1_800_000_000_000)));
+            });
         });
     }
     group.finish();

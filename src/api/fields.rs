@@ -3,7 +3,10 @@
 //! [`Fields`] holds a JSON object or a query string. A handler asks for each field it knows; [`Fields::finish`] then
 //! says what was wrong with those and which others were given. Numbers keep their text: no amount is ever a float.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -94,10 +97,14 @@ impl Fields {
     fn new(pairs: Vec<(String, Input)>, prefix: String) -> Self {
         let mut fields = Self { prefix, given: BTreeMap::new(), known: Vec::new(), errors: Vec::new() };
         for (name, input) in pairs {
-            if fields.given.contains_key(&name) {
-                fields.wrong(&shortened(&name), "is given twice");
-            } else {
-                fields.given.insert(name, input);
+            match fields.given.entry(name) {
+                Entry::Vacant(free) => {
+                    free.insert(input);
+                }
+                Entry::Occupied(taken) => {
+                    let name = shortened(taken.key());
+                    fields.wrong(&name, "is given twice");
+                }
             }
         }
         fields

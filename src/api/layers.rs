@@ -116,3 +116,71 @@ async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Resp
     quota.write(response.headers_mut());
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::{body::Body, routing::get};
+    use hyper::service::Service;
+    use hyper_util::service::TowerToHyperService;
+
+    use super::*;
+    use crate::{
+        api::{ApiParts, Shared, rate_limit::RateLimiter},
+        config::ApiSettings,
+        domain::token::{KeyRing, KeyState, TokenKey},
+        ledger::{Intake, Terms},
+        store::Store,
+        telemetry::api::ApiMetrics,
+    };
+
+    async fn api() -> Api {
+        let key = TokenKey { id: 1, state: KeyState::Active, secret: [7; 32] };
+        let terms = Terms { max_age_days: 30, pending_time_ms: 0 };
+        let settings = ApiSettings {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            max_body_bytes: 1024,
+            request_timeout_ms: 50,
+            rate_limit_per_minute: 10,
+        };
+        let parts = ApiParts {
+            store: Store::connect("sqlite::memory:").await.unwrap(),
+            intake: Arc::new(Intake::new(Arc::new(KeyRing::new(vec![key]).unwrap()), terms)),
+            settings,
+            metrics: ApiMetrics::register(),
+            edge_url: None,
+            demo: None,
+        };
+        Api(Arc::new(Shared { parts, limiter: RateLimiter::new(10) }))
+    }
+
+    async fn answer(path: &str) -> (StatusCode, String) {
+        let api = api().await;
+        let routes = Router::new()
+            .route("/panics", get(async || -> StatusCode { panic!("a secret of the inside") }))
+            .route("/hangs", get(async || std::future::pending::<StatusCode>().await));
+        let router: Router = around(routes, &api).with_state(api);
+        let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+        let response = TowerToHyperService::new(router).call(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        assert_eq!(parts.headers[header::CONTENT_TYPE], "application/problem+json");
+        assert_eq!(parts.headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let bytes = axum::body::to_bytes(body, 4096).await.unwrap();
+        (parts.status, String::from_utf8(bytes.to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_that_tells_nothing() {
+        let (status, text) = answer("/panics").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(text.contains("\"code\":\"internal\"") && !text.contains("secret"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn what_hangs_is_given_up() {
+        let (status, text) = answer("/hangs").await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(text.contains("\"code\":\"timeout\""), "{text}");
+    }
+}

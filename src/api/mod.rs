@@ -1,8 +1,8 @@
 //! The management API: `/v1` over HTTP, its OpenAPI document, a page to read it, and the demo shop.
 //!
-//! What every answer of `/v1` has in common is decided in [`layers`], around all handlers: a key of the account,
+//! What every answer of `/v1` has in common is decided in `layers`, around all handlers: a key of the account,
 //! its scope, the rate limit, the time limit, the security headers. A handler that forgets one of them gets it all
-//! the same. Handlers read through [`Store::reader`] and change through [`change`], whose transaction holds the
+//! the same. Handlers read through [`Store::reader`] and change through `change`, whose transaction holds the
 //! ledger's command, the names that no command may hold, and the answer for an `Idempotency-Key`.
 
 mod auth;

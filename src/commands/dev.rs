@@ -193,7 +193,7 @@ fn welcome(folder: &DataDir, edge: &str, api: &str, admin: &str, keys: Option<&D
          CLICK=$(curl -sS -A '{BROWSER}' -o /dev/null -w '%{{redirect_url}}' {edge}/r/{LINK} | sed 's/.*click_id=//')\n\
          curl -sS {edge}/v1/events/conversion -H 'Authorization: Bearer {secret}' --json \
          '{{\"program\":\"{PROGRAM}\",\"external_id\":\"order-1\",\"amount\":\"49.90\",\"click_id\":\"'$CLICK'\"}}'; echo\n\
-         COMMISSION=$(curl -sS '{api}/v1/commissions?limit=1' -H 'Authorization: Bearer {secret}' | grep -o 'com_[0-9a-f]*' | head -n 1)\n\
+         COMMISSION=$(sleep 1; curl -sS '{api}/v1/commissions?limit=1' -H 'Authorization: Bearer {secret}' | grep -o 'com_[0-9a-f]*' | head -n 1)\n\
          curl -sS {api}/v1/commissions/$COMMISSION/explain -H 'Authorization: Bearer {secret}'; echo\n\n\
          Or follow {edge}/r/{LINK} in a browser and press the button.\n\
          Stop with Ctrl-C; the state is there again at the next start.",

@@ -6,26 +6,19 @@
 
 use std::{borrow::Cow, net::IpAddr};
 
-use data_encoding::HEXLOWER;
 use http::HeaderValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::query::{decode, is_name, pairs};
+use super::query::{is_name, pairs};
 use crate::{
     domain::{
         ids::{AccountId, LinkId},
         time::Timestamp,
         traffic::TrafficClass,
     },
-    events::Click,
-    visitor::{Agent, Place, VisitorHasher, ip_prefix},
+    visitor::{Agent, Place, VisitorHasher},
 };
-
-/// Characters that are kept of a value from a query.
-const MAX_VALUE: usize = 255;
-/// Characters that are kept of a user agent and of a referrer.
-const MAX_HEADER: usize = 1024;
 
 /// The query parameters of a link that Waypost reads. All but `to` and `cons` also pass through to the destination.
 /// Values are still encoded; the first of a repeated name counts.
@@ -108,54 +101,13 @@ impl PendingClick {
         let ip = self.ip.filter(|_| self.class == TrafficClass::Valid && self.window_ms > 0)?;
         Some(hasher.visit_key(ip, self.agent, self.link))
     }
-
-    /// The click as it is written down.
-    pub(crate) fn into_event(self, hasher: &VisitorHasher, duplicate_of: Option<Uuid>) -> Click {
-        let query = LinkQuery::read(self.target.query().unwrap_or_default());
-        let personal = self.class != TrafficClass::OptedOut;
-        let ip = self.ip.filter(|_| personal);
-        let visitor = ip.map(|ip| hasher.visitor(ip, self.agent, self.at.day()));
-        let header = |value: &Option<HeaderValue>| {
-            value.as_ref().filter(|_| personal).map(|value| cut(&text(Some(value)), MAX_HEADER))
-        };
-        let value = |raw: Option<&str>| {
-            raw.map(decode).map(|text| cut(&text, MAX_VALUE)).filter(|text| !text.is_empty())
-        };
-        Click {
-            account: self.account,
-            link: self.link,
-            class: if duplicate_of.is_some() { TrafficClass::Duplicate } else { self.class },
-            attributable: self.attributable,
-            review: self.review,
-            ip_prefix: ip.map(ip_prefix),
-            visitor: visitor.map(|hash| HEXLOWER.encode(&hash)),
-            user_agent: header(&self.user_agent),
-            device: self.agent.device.to_owned(),
-            os: self.agent.os.to_owned(),
-            browser: self.agent.browser.to_owned(),
-            country: self.place.country_str().map(str::to_owned),
-            network: self.place.network.filter(|_| personal),
-            referrer: header(&self.referrer),
-            source_id: self.source_id.map(String::from).or_else(|| value(query.source_id)),
-            asset_id: self.asset_id.map(String::from).or_else(|| value(query.asset_id)),
-            tracking_id: value(query.tracking_id.filter(|_| personal)),
-            sub_ids: query.sub_ids.map(value),
-            deep_link: self.deep_link.map(String::from),
-            deep_link_refused: self.deep_link_refused,
-            duplicate_of,
-            meta_data: self.meta_data,
-        }
-    }
 }
 
 /// A header's text; bytes that are no UTF-8 become U+FFFD.
 pub(crate) fn text(value: Option<&HeaderValue>) -> Cow<'_, str> {
-    value.map_or(Cow::Borrowed(""), |value| String::from_utf8_lossy(value.as_bytes()))
-}
-
-/// At most `max` characters, without control characters (which stores refuse).
-fn cut(text: &str, max: usize) -> String {
-    text.chars().filter(|c| !c.is_control()).take(max).collect()
+    let bytes = value.map_or(&[][..], HeaderValue::as_bytes);
+    // The check alone is many times faster than looking for what to replace.
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 #[cfg(test)]
@@ -169,11 +121,5 @@ mod tests {
         assert_eq!((read.to, read.to_repeated, read.no_consent), (Some("x"), true, true));
         assert_eq!((read.source_id, read.asset_id), (Some("s"), None));
         assert!(!LinkQuery::read("cons=1&to=x").no_consent);
-    }
-
-    #[test]
-    fn values_are_cut_to_what_stores_take() {
-        assert_eq!(cut("a\u{0}b\nc", 10), "abc");
-        assert_eq!(cut("ééé", 2), "éé");
     }
 }

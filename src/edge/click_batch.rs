@@ -4,10 +4,10 @@
 //! No answer waits for it. Every click ends as stored or as lost, and what is dropped on the way is lost
 //! ([`Unsettled`]): `waypost_edge_clicks_lost_total` pages.
 
-use std::{cell::RefCell, mem, rc::Rc, time::Duration};
+use std::{mem, rc::Rc, time::Duration};
 
+use bytes::BytesMut;
 use metrics::Counter;
-use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{click::PendingClick, core::Core};
@@ -16,34 +16,14 @@ use crate::{
     visitor::Visit,
 };
 
-/// Clicks of a batch at most.
-const MAX_CLICKS: usize = 256;
 /// How long the first click of a batch waits for others.
 const MAX_AGE: Duration = Duration::from_millis(5);
-/// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
-/// bounded memory is worth more than clicks that can be stored nowhere.
-const MAX_IN_FLIGHT: usize = 256;
-
-/// The batch that fills.
-#[derive(Debug, Default)]
-pub(crate) struct ClickBatch {
-    pending: RefCell<Vec<PendingClick>>,
-    in_flight: Rc<()>,
-    begun: Notify,
-}
+/// Room for a record of the usual size, so that the buffer of a batch is made once.
+const RECORD_BYTES: usize = 768;
 
 /// Adds a click, and sends the batch when it is full.
 pub(crate) fn add(core: &Rc<Core>, click: PendingClick) {
-    let mut pending = core.batch.pending.borrow_mut();
-    if pending.capacity() == 0 {
-        pending.reserve_exact(MAX_CLICKS);
-    }
-    pending.push(click);
-    let filled = pending.len();
-    drop(pending);
-    if filled == 1 {
-        core.batch.begun.notify_one();
-    } else if filled >= MAX_CLICKS {
+    if core.clicks_pending.push(click) {
         flush(core);
     }
 }
@@ -51,7 +31,7 @@ pub(crate) fn add(core: &Rc<Core>, click: PendingClick) {
 /// Sends batches that are old enough. Never ends.
 pub(crate) async fn flush_by_age(core: Rc<Core>) {
     loop {
-        core.batch.begun.notified().await;
+        core.clicks_pending.begun().await;
         tokio::time::sleep(MAX_AGE).await;
         flush(&core);
     }
@@ -59,20 +39,19 @@ pub(crate) async fn flush_by_age(core: Rc<Core>) {
 
 /// Sends what there is.
 pub(crate) fn flush(core: &Rc<Core>) {
-    let clicks = mem::take(&mut *core.batch.pending.borrow_mut());
+    let clicks = core.clicks_pending.take();
     if clicks.is_empty() {
         return;
     }
     let unsettled = Unsettled::new(core.metrics().clicks_lost.clone(), clicks.len());
-    if Rc::strong_count(&core.batch.in_flight) > MAX_IN_FLIGHT {
+    let Some(flight) = core.clicks_pending.flight() else {
         return drop(unsettled);
-    }
-    let flying = Rc::clone(&core.batch.in_flight);
+    };
     let core = Rc::clone(core);
     let tasks = core.tasks.clone();
     tasks.spawn_local(async move {
         store(&core, clicks, unsettled).await;
-        drop(flying);
+        drop(flight);
     });
 }
 
@@ -81,6 +60,7 @@ pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Uns
     let repeats = duplicates(core, &clicks).await;
     let now = Timestamp::now();
     let mut records = Vec::with_capacity(clicks.len());
+    let mut buffer = BytesMut::with_capacity(clicks.len() * RECORD_BYTES);
     for (click, duplicate_of) in clicks.into_iter().zip(repeats) {
         // Counted here and not while the visitor waits: these counters are shared by all cores.
         let metrics = core.metrics();
@@ -89,7 +69,7 @@ pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Uns
         if click.has_token { &redirects.attributed } else { &redirects.unattributed }.increment(1);
         let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
         metrics.clicks(class).increment(1);
-        records.push(core.write_down(click, duplicate_of, now));
+        records.push(core.write_down(&mut buffer, &click, duplicate_of, now));
     }
     if core.parts.sink.append(records).await.is_ok() {
         unsettled.stored(&core.metrics().clicks_stored);

@@ -2,12 +2,14 @@
 
 use std::{cell::RefCell, fmt, net::IpAddr, rc::Rc, sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use http::{HeaderMap, HeaderName};
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use super::{
-    click::PendingClick, click_batch::ClickBatch, click_ids::ClickIds, closing::Closing, origin::Stream,
+    click::PendingClick, click_ids::ClickIds, click_record, closing::Closing, origin::Stream,
+    pending_clicks::PendingClicks,
 };
 use crate::{
     catalog::{Catalog, CatalogReader, DomainRecord},
@@ -66,6 +68,7 @@ pub(crate) struct Scratch {
     pub location: Vec<u8>,
     pub cookie: Vec<u8>,
     pub token: String,
+    pub record: Vec<u8>,
 }
 
 /// One core of the edge.
@@ -74,7 +77,7 @@ pub struct Core {
     pub(crate) limits: Limits,
     pub(crate) clicks: Stream,
     pub(crate) conversions: Stream,
-    pub(crate) batch: ClickBatch,
+    pub(crate) clicks_pending: PendingClicks,
     /// What goes on after its request was answered.
     pub(crate) tasks: TaskTracker,
     pub(crate) scratch: RefCell<Scratch>,
@@ -114,7 +117,7 @@ impl Core {
             },
             clicks: Stream::new(&parts.name, boot, "clicks", number),
             conversions: Stream::new(&parts.name, boot, "conversions", number),
-            batch: ClickBatch::default(),
+            clicks_pending: PendingClicks::default(),
             tasks: TaskTracker::new(),
             scratch: RefCell::new(Scratch { location: Vec::with_capacity(LOCATION), ..Scratch::default() }),
             closing: Rc::new(Closing::default()),
@@ -170,11 +173,25 @@ impl Core {
         }
     }
 
-    /// A click as its record, stamped: from here on it belongs to the event log.
-    pub fn write_down(&self, click: PendingClick, duplicate_of: Option<Uuid>, now: Timestamp) -> Record {
-        let id = click.click_id;
-        let click = click.into_event(&self.parts.hasher, duplicate_of);
-        self.record(Topic::Clicks, id, now, Body::Click(Box::new(click)))
+    /// A click as its record, stamped: from here on it belongs to the event log. The payload is written at the end of
+    /// `buffer`, which the records of a batch share.
+    pub fn write_down(
+        &self,
+        buffer: &mut BytesMut,
+        click: &PendingClick,
+        duplicate_of: Option<Uuid>,
+        now: Timestamp,
+    ) -> Record {
+        let stamp = self.clicks.next();
+        let payload = click_record::write(
+            (buffer, &mut self.scratch.borrow_mut().record),
+            click,
+            duplicate_of,
+            stamp,
+            now,
+            &self.parts.hasher,
+        );
+        Record { topic: Topic::Clicks, key: None, payload }
     }
 
     /// An event, stamped and serialised. From here on it belongs to the event log.
@@ -183,7 +200,7 @@ impl Core {
             Topic::Clicks => &self.clicks,
             Topic::Conversions => &self.conversions,
         };
-        let event = Event { v: VERSION, id, origin: stream.next(), received_at, body };
+        let event = Event { v: VERSION, id, origin: stream.next().into(), received_at, body };
         // Clicks need no order; conversions of an account keep theirs.
         let key = match topic {
             Topic::Clicks => None,

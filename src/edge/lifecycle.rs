@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{click_batch, connection::Http, core::Core, serve::Readiness};
+use super::{click_batch, connection::Http, core::Core, readiness::Readiness};
 use crate::{domain::time::Timestamp, events::Body, stream::Topic};
 
 /// Pause after a connection could not be accepted: it is the system that lacks something, and asking again at once

@@ -11,6 +11,7 @@ mod body;
 pub mod click;
 mod click_batch;
 mod click_ids;
+mod click_record;
 mod closing;
 mod collect;
 mod connection;
@@ -22,10 +23,12 @@ mod lifecycle;
 mod listener;
 mod location;
 mod origin;
+mod pending_clicks;
 mod pixel;
 mod pixel_signature;
 mod problem;
 mod query;
+mod readiness;
 pub mod redirect;
 mod response;
 mod router;
@@ -36,6 +39,7 @@ pub use self::{
     core::{Core, EdgeParts},
     listener::{Listeners, bind},
     problem::{Problem, Refusal},
+    readiness::Readiness,
     response::EdgeBody,
-    serve::{CoreFailed, EdgeHandle, Readiness, serve},
+    serve::{CoreFailed, EdgeHandle, serve},
 };

@@ -6,6 +6,7 @@
 
 use std::{cell::Cell, sync::Arc};
 
+use serde::Serialize;
 use uuid::Uuid;
 
 use crate::events::Origin;
@@ -27,10 +28,25 @@ impl Stream {
     }
 
     /// The stamp of the next event.
-    pub fn next(&self) -> Origin {
+    pub fn next(&self) -> Stamp<'_> {
         let n = self.last.get() + 1;
         self.last.set(n);
-        Origin { edge: self.edge.clone(), boot: self.boot, stream: self.name.clone(), n }
+        Stamp { edge: &self.edge, boot: self.boot, stream: &self.name, n }
+    }
+}
+
+/// An [`Origin`] that owns nothing.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Stamp<'a> {
+    edge: &'a Arc<str>,
+    boot: Uuid,
+    stream: &'a Arc<str>,
+    n: u64,
+}
+
+impl From<Stamp<'_>> for Origin {
+    fn from(stamp: Stamp<'_>) -> Self {
+        Self { edge: stamp.edge.clone(), boot: stamp.boot, stream: stamp.stream.clone(), n: stamp.n }
     }
 }
 
@@ -43,6 +59,6 @@ mod tests {
         let stream = Stream::new("edge-1", Uuid::nil(), "clicks", 3);
         let stamps: Vec<u64> = (0..3).map(|_| stream.next().n).collect();
         assert_eq!(stamps, [1, 2, 3]);
-        assert_eq!(&*stream.next().stream, "clicks/3");
+        assert_eq!(&**stream.next().stream, "clicks/3");
     }
 }

@@ -5,11 +5,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener as StdListener},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -28,26 +24,9 @@ use super::{
     core::{Core, EdgeParts},
     lifecycle::Life,
     listener::Listeners,
+    readiness::Readiness,
 };
-use crate::{catalog::Catalog, config::EdgeSettings};
-
-/// Whether the edge should get traffic.
-#[derive(Debug)]
-pub struct Readiness {
-    catalog: Arc<Catalog>,
-    draining: AtomicBool,
-}
-
-impl Readiness {
-    /// The catalog is loaded and the edge is not draining.
-    pub fn is_ready(&self) -> bool {
-        self.catalog.is_loaded() && !self.draining.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-}
+use crate::config::EdgeSettings;
 
 /// A core ended other than by draining.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -108,8 +87,7 @@ pub fn serve(
 ) -> io::Result<EdgeHandle> {
     let address = listeners.local_addr();
     let boot = Uuid::now_v7();
-    let readiness =
-        Arc::new(Readiness { catalog: Arc::clone(&parts.catalog), draining: AtomicBool::new(false) });
+    let readiness = Arc::new(Readiness::new(Arc::clone(&parts.catalog)));
     let share = settings.max_connections.div_ceil(listeners.sockets.len()).max(1);
     let mut cores = Vec::with_capacity(listeners.sockets.len());
     for (number, listener) in listeners.sockets.into_iter().enumerate() {

@@ -29,6 +29,14 @@ pub struct Origin {
     pub n: u64,
 }
 
+impl Origin {
+    /// Whether an edge took the event; its name is never empty. What was asked over the management API has no edge
+    /// and is in no stream's sum.
+    pub fn is_edge(&self) -> bool {
+        !self.edge.is_empty()
+    }
+}
+
 /// One event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {

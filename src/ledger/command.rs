@@ -2,7 +2,10 @@
 //!
 //! A command holds all that its effect depends on beside the ledger itself: ids that were given out, what a click
 //! token proved, which stored clicks were found. So the journal alone rebuilds every line, posting and balance.
-//! Nothing that names a person and no secret is ever part of one.
+//! Nothing that names a person and no secret is ever journaled: what merchants attach to an event as they like stays
+//! with the row that it made, where it can be erased.
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,7 +19,7 @@ use crate::{
         reason::Standing,
         time::Timestamp,
     },
-    events::Event,
+    events::{Body, Event},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -77,6 +80,20 @@ pub enum Command {
     DisapproveLine {
         line: Uuid,
     },
+}
+
+impl Command {
+    /// The command as it is journaled: without `meta_data`, on which nothing depends.
+    pub(super) fn to_journal(&self) -> Cow<'_, Self> {
+        let Self::Receive { event, evidence, terms } = self else { return Cow::Borrowed(self) };
+        let mut event = event.clone();
+        match &mut event.body {
+            Body::Conversion(conversion) if !conversion.meta_data.is_empty() => conversion.meta_data.clear(),
+            Body::Refund(refund) if !refund.meta_data.is_empty() => refund.meta_data.clear(),
+            Body::Conversion(_) | Body::Refund(_) | Body::Click(_) | Body::End => return Cow::Borrowed(self),
+        }
+        Cow::Owned(Self::Receive { event, evidence: evidence.clone(), terms: *terms })
+    }
 }
 
 /// The operator's limits at the time of the command.

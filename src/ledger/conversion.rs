@@ -2,14 +2,14 @@
 //!
 //! Everything is decided before anything is written, so that a rejected conversion leaves nothing behind.
 
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, Set};
 use serde_json::json;
 use uuid::Uuid;
 
 use super::{
     Applied, Effect, Evidence, LedgerError, Terms,
     claims::{self, Claim},
-    facts,
+    facts, held,
     journal::Entry,
     lines,
     programs::{self, ProgramThen},
@@ -41,21 +41,28 @@ pub(super) mod status {
 }
 
 /// A conversion on its way through the rules.
-struct Case<'a> {
-    conversion: &'a Conversion,
-    event_id: Uuid,
-    received_at: Timestamp,
-    origin: Option<&'a Origin>,
-    evidence: &'a Evidence,
+pub(super) struct Case<'a> {
+    pub conversion: &'a Conversion,
+    pub event_id: Uuid,
+    pub received_at: Timestamp,
+    pub origin: Option<&'a Origin>,
+    pub evidence: &'a Evidence,
     /// The stored row of one that waited.
-    waiting: Option<conversion::Model>,
-    waits_until: Timestamp,
-    waited_out: bool,
+    pub waiting: Option<conversion::Model>,
+    /// Until when it waits if the rules say so.
+    pub waits_until: Timestamp,
+    pub waited_out: bool,
 }
 
 impl Case<'_> {
-    fn occurred_at(&self) -> Timestamp {
+    pub fn occurred_at(&self) -> Timestamp {
         self.conversion.occurred_at.unwrap_or(self.received_at)
+    }
+
+    pub fn check_occurred_at(&self, terms: Terms) -> Result<(), Rejection> {
+        let may_import = self.conversion.authority == Authority::Import;
+        let occurred_at = self.occurred_at();
+        attribution::check_occurred_at(occurred_at, self.received_at, terms.max_age_days, may_import)
     }
 
     /// The id of the row that waited does not stand in its own way.
@@ -95,75 +102,23 @@ pub(super) async fn receive(
         origin: Some(&event.origin),
         evidence,
         waiting: None,
-        waits_until: event.received_at + terms.pending_time_ms,
+        // From now on, not from its receipt: what it waits for may be as late as it is.
+        waits_until: entry.at + terms.pending_time_ms,
         waited_out: false,
     };
+    if conversion.authority.holds() {
+        return held::hold(entry, &case, terms).await;
+    }
     if let Some(claim) = claims::holder(entry, Claim::Event(event.id)).await? {
         if claim.fingerprint == conversion.fingerprint {
             return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
         }
         return Ok(rejected(Rejection::IdempotencyConflict, None, Vec::new()));
     }
-    let may_import = conversion.authority == Authority::Import;
-    let checked =
-        attribution::check_occurred_at(case.occurred_at(), event.received_at, terms.max_age_days, may_import);
-    if let Err(reason) = checked {
+    if let Err(reason) = case.check_occurred_at(terms) {
         return Ok(rejected(reason, None, Vec::new()));
     }
-    if conversion.authority.holds() {
-        return hold(entry, &case).await;
-    }
     conclude(entry, case, false).await
-}
-
-/// A held conversion claims nothing; the same event held again changes nothing.
-async fn hold(entry: &mut Entry<'_>, case: &Case<'_>) -> Result<Applied, LedgerError> {
-    let held = conversion::Entity::find()
-        .filter(conversion::Column::AccountId.eq(entry.account.0))
-        .filter(conversion::Column::Status.eq(status::HELD))
-        .filter(conversion::Column::EventId.eq(case.event_id))
-        .one(entry.tx)
-        .await?;
-    if let Some(row) = held {
-        return Ok(Applied::unchanged(Effect::Duplicate { of: row.id }));
-    }
-    let id = entry.new_id();
-    let row = new_row(entry, case, id, status::HELD)?;
-    row.insert(entry.tx).await?;
-    Ok(Applied::changed(Effect::Held { id }))
-}
-
-/// Somebody accepted a held conversion: it settles at this place in the order.
-pub(super) async fn accept(
-    entry: &mut Entry<'_>,
-    id: Uuid,
-    evidence: &Evidence,
-    terms: Terms,
-) -> Result<Applied, LedgerError> {
-    let row = find_waiting(entry, id, status::HELD).await?;
-    let conversion: Conversion = read_input(&row)?;
-    let case = Case {
-        conversion: &conversion,
-        event_id: row.event_id,
-        received_at: Timestamp(row.received_at),
-        origin: None,
-        evidence,
-        waits_until: entry.at + terms.pending_time_ms,
-        waited_out: false,
-        waiting: Some(row),
-    };
-    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
-        return replace(entry, case, claim.holder).await;
-    }
-    conclude(entry, case, true).await
-}
-
-pub(super) async fn decline(entry: &Entry<'_>, id: Uuid) -> Result<Applied, LedgerError> {
-    let mut row = find_waiting(entry, id, status::HELD).await?.into_active_model();
-    row.status = Set(status::DECLINED.to_owned());
-    row.update(entry.tx).await?;
-    refund::orphan(entry, id).await?;
-    Ok(Applied::changed(Effect::Declined { id }))
 }
 
 /// A pending conversion is tried again, from the first input on.
@@ -188,7 +143,7 @@ pub(super) async fn retry(
     conclude(entry, case, false).await
 }
 
-async fn find_waiting(
+pub(super) async fn find_waiting(
     entry: &Entry<'_>,
     id: Uuid,
     status: &'static str,
@@ -205,16 +160,20 @@ async fn find_waiting(
     Ok(row)
 }
 
-fn read_input(row: &conversion::Model) -> Result<Conversion, LedgerError> {
+pub(super) fn read_input(row: &conversion::Model) -> Result<Conversion, LedgerError> {
     serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("conversion", error))
 }
 
-fn rejected(reason: Rejection, detail: Option<String>, passed_over: Vec<PassedOver>) -> Applied {
+pub(super) fn rejected(reason: Rejection, detail: Option<String>, passed_over: Vec<PassedOver>) -> Applied {
     Applied::unchanged(Effect::Rejected { reason, detail, passed_over })
 }
 
 /// Asks the rules and writes what they say.
-async fn conclude(entry: &mut Entry<'_>, case: Case<'_>, held: bool) -> Result<Applied, LedgerError> {
+pub(super) async fn conclude(
+    entry: &mut Entry<'_>,
+    case: Case<'_>,
+    held: bool,
+) -> Result<Applied, LedgerError> {
     match judge(entry, &case).await? {
         Verdict::Settle(settlement) => settle(entry, case, *settlement).await,
         Verdict::Pending(waits, program) => wait(entry, case, waits, program).await,
@@ -239,10 +198,10 @@ async fn conclude(entry: &mut Entry<'_>, case: Case<'_>, held: bool) -> Result<A
 }
 
 /// One that waited turns out to have been taken under another id.
-async fn replace(entry: &Entry<'_>, case: Case<'_>, of: Uuid) -> Result<Applied, LedgerError> {
+pub(super) async fn replace(entry: &Entry<'_>, case: Case<'_>, of: Uuid) -> Result<Applied, LedgerError> {
     let Some(row) = case.waiting else { return Ok(Applied::unchanged(Effect::Duplicate { of })) };
     claims::release(entry, row.id).await?;
-    refund::orphan(entry, row.id).await?;
+    refund::follow(entry, row.id, of).await?;
     let mut row = row.into_active_model();
     row.status = Set(status::REPLACED.to_owned());
     row.waits_for = Set(None);
@@ -278,6 +237,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     };
     let program_id = resolved.candidate.program;
     if let Some(external) = external
+        && named != Some(program_id)
         && let Some(of) = taken(entry, case, program_id, external).await?
     {
         return Ok(Verdict::Duplicate(of));
@@ -294,7 +254,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
 }
 
 /// Who holds the external id, if somebody else does.
-async fn taken(
+pub(super) async fn taken(
     entry: &Entry<'_>,
     case: &Case<'_>,
     program: ProgramId,
@@ -437,7 +397,7 @@ async fn settle(
         types: &types,
     };
     lines::create(entry, &made).await?;
-    let replaced = replace_held(entry, id, conversion, program.id).await?;
+    let replaced = held::replace(entry, id, conversion, program.id).await?;
     let woken = refund::wake(entry, id, program.id, conversion).await?;
     Ok(Applied::changed(Effect::Settled { id, replaced, woken }))
 }
@@ -472,47 +432,18 @@ async fn bind_customer(
     Ok(row.map(|row| row.id))
 }
 
-/// Held ones of the same external id become duplicates of the one that settled.
-async fn replace_held(
-    entry: &Entry<'_>,
-    settled: Uuid,
-    conversion: &Conversion,
-    program: ProgramId,
-) -> Result<Vec<Uuid>, LedgerError> {
-    let Some(external) = &conversion.external_id else { return Ok(Vec::new()) };
-    let held = conversion::Entity::find()
-        .filter(conversion::Column::AccountId.eq(entry.account.0))
-        .filter(conversion::Column::Status.eq(status::HELD))
-        .filter(conversion::Column::Kind.eq(conversion.kind.as_str()))
-        .filter(conversion::Column::ExternalId.eq(external.as_str()))
-        .filter(conversion::Column::Id.ne(settled))
-        .order_by_asc(conversion::Column::Id)
-        .all(entry.tx)
-        .await?;
-    let mut replaced = Vec::new();
-    for row in held {
-        if row.program_id.is_some_and(|id| id != program.0) {
-            continue;
-        }
-        replaced.push(row.id);
-        refund::orphan(entry, row.id).await?;
-        let mut row = row.into_active_model();
-        row.status = Set(status::REPLACED.to_owned());
-        row.update(entry.tx).await?;
-    }
-    Ok(replaced)
-}
-
-fn new_row(
+pub(super) fn new_row(
     entry: &Entry<'_>,
     case: &Case<'_>,
     id: Uuid,
     status: &'static str,
 ) -> Result<conversion::ActiveModel, LedgerError> {
     let input = serde_json::to_value(case.conversion).map_err(|e| LedgerError::damaged("conversion", e))?;
+    let origin = case.origin.filter(|origin| origin.is_edge());
     Ok(conversion::ActiveModel {
         id: Set(id),
         account_id: Set(entry.account.0),
+        arrived_seq: Set(entry.seq),
         seq: Set(None),
         status: Set(status.to_owned()),
         kind: Set(case.conversion.kind.as_str().to_owned()),
@@ -537,9 +468,9 @@ fn new_row(
         review: Set(false),
         attribution: Set(json!(null)),
         input: Set(input),
-        edge: Set(case.origin.map(|origin| origin.edge.to_string())),
-        boot: Set(case.origin.map(|origin| origin.boot)),
-        stream: Set(case.origin.map(|origin| origin.stream.to_string())),
+        edge: Set(origin.map(|origin| origin.edge.to_string())),
+        boot: Set(origin.map(|origin| origin.boot)),
+        stream: Set(origin.map(|origin| origin.stream.to_string())),
     })
 }
 

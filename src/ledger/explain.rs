@@ -140,8 +140,7 @@ async fn refunds(
         .filter(refund::Column::ConversionId.eq(conversion))
         .filter(refund::Column::Status.eq(status::SETTLED))
         .order_by_asc(refund::Column::Seq)
-        .order_by_asc(refund::Column::ReceivedAt)
-        .order_by_asc(refund::Column::Id)
+        .order_by_asc(refund::Column::ArrivedSeq)
         .all(db)
         .await?;
     let mut in_all = 0;

@@ -1,4 +1,4 @@
-//! Gathers what attribution needs to know of a conversion's inputs.
+//! Gathers what attribution needs to know of a conversion's inputs. What belongs to a deleted program is not known.
 
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 
@@ -45,6 +45,7 @@ async fn customers(entry: &Entry<'_>, conversion: &Conversion) -> Result<Given<V
     let rows = customer::Entity::find()
         .filter(customer::Column::AccountId.eq(entry.account.0))
         .filter(customer::Column::CustomerId.eq(id.as_str()))
+        .filter(customer::Column::ProgramId.in_subquery(programs::live(entry.account)))
         .order_by_asc(customer::Column::ProgramId)
         .all(entry.tx)
         .await?;
@@ -65,6 +66,7 @@ async fn coupon(entry: &Entry<'_>, conversion: &Conversion) -> Result<Given<Coup
         .filter(coupon::Column::AccountId.eq(entry.account.0))
         .filter(coupon::Column::CodeKey.eq(code.to_ascii_lowercase()))
         .filter(coupon::Column::DeletedAt.is_null())
+        .filter(coupon::Column::ProgramId.in_subquery(programs::live(entry.account)))
         .one(entry.tx)
         .await?;
     Ok(row.map_or(Given::Unknown, |row| {
@@ -86,6 +88,7 @@ async fn referral_code(entry: &Entry<'_>, conversion: &Conversion) -> Result<Giv
         .filter(link::Column::AccountId.eq(entry.account.0))
         .filter(link::Column::Code.eq(code.as_str()))
         .filter(link::Column::DeletedAt.is_null())
+        .filter(link::Column::ProgramId.in_subquery(programs::live(entry.account)))
         .one(entry.tx)
         .await?;
     Ok(row.map_or(Given::Unknown, |row| Given::Found(candidate(&row))))
@@ -101,6 +104,7 @@ async fn asset_source(entry: &Entry<'_>, conversion: &Conversion) -> Result<Give
         .filter(link::Column::AssetId.eq(asset.as_str()))
         .filter(link::Column::SourceId.eq(source.as_str()))
         .filter(link::Column::DeletedAt.is_null())
+        .filter(link::Column::ProgramId.in_subquery(programs::live(entry.account)))
         .order_by_asc(link::Column::Id)
         .one(entry.tx)
         .await?;

@@ -63,8 +63,10 @@ impl Intake {
     ) -> Result<Effect, LedgerError> {
         let account = event.account().ok_or(LedgerError::NotFound("account"))?;
         let effect = self.apply_event(tx, account, event, at).await?;
-        let stream = stream_of(event);
-        streams::count(tx, &stream, outcome(&effect), 1, at).await?;
+        let stream = event.origin.is_edge().then(|| stream_of(event));
+        if let Some(stream) = &stream {
+            streams::count(tx, stream, outcome(&effect), 1, at).await?;
+        }
         if let Effect::Rejected { reason, detail, passed_over } = &effect {
             let refused = Refused {
                 account,
@@ -75,7 +77,7 @@ impl Intake {
                 passed_over,
                 event: to_json(event)?,
                 received_at: event.received_at,
-                stream: Some(stream),
+                stream,
             };
             keep(tx, refused, at).await?;
         }
@@ -142,6 +144,10 @@ impl Intake {
             let message = format!("the event cannot be read: {error}");
             LedgerError::NotPossible { code: "unreadable", message }
         })?;
+        if matches!(event.body, Body::Click(_) | Body::End) {
+            let message = "only conversions and refunds can be sent again".to_owned();
+            return Err(LedgerError::NotPossible { code: "not_retryable", message });
+        }
         if event.v != VERSION || event.account() != Some(account) {
             return Err(LedgerError::damaged("rejected event", "it is not of this account"));
         }
@@ -214,7 +220,7 @@ impl Intake {
         self.conclude(tx, row, &command, Outcome::Pending, at).await.map(Some)
     }
 
-    /// Gives up a refund whose conversion did not come in its time.
+    /// The time of a refund is over: it is given up, unless its conversion is found after all.
     pub async fn give_up_refund(
         &self,
         tx: &DatabaseTransaction,
@@ -223,10 +229,15 @@ impl Intake {
         at: Timestamp,
     ) -> Result<(), LedgerError> {
         let effect = apply(tx, account, at, &Command::GiveUpRefund { refund }).await?;
-        if let Effect::Rejected { reason, .. } = effect {
-            end_refund(tx, Woken { refund, rejected: Some(reason) }, at).await?;
+        match effect {
+            Effect::Rejected { reason, .. } => {
+                end_refund(tx, Woken { refund, rejected: Some(reason) }, at).await
+            }
+            Effect::Settled { .. } => end_refund(tx, Woken { refund, rejected: None }, at).await,
+            // Its conversion waits itself.
+            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => Ok(()),
+            Effect::Duplicate { .. } | Effect::Declined { .. } => Ok(()),
         }
-        Ok(())
     }
 
     async fn apply_event(

@@ -73,7 +73,8 @@ async fn write_entry(
     at: Timestamp,
     command: &Command,
 ) -> Result<(), LedgerError> {
-    let command = serde_json::to_value(command).map_err(|error| LedgerError::damaged("command", error))?;
+    let command =
+        serde_json::to_value(command.to_journal()).map_err(|error| LedgerError::damaged("command", error))?;
     let row = journal_entry::ActiveModel {
         account_id: Set(account.0),
         seq: Set(seq),

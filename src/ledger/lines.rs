@@ -17,7 +17,10 @@ use crate::{
         review::{self, Decision, ReviewError},
         time::Timestamp,
     },
-    store::entities::{commission_line, line_change},
+    store::{
+        INSERT_ROWS,
+        entities::{commission_line, line_change},
+    },
 };
 
 /// The only kind of line that this version makes.
@@ -78,11 +81,11 @@ pub(super) async fn create(entry: &mut Entry<'_>, new: &NewLines<'_>) -> Result<
             created_seq: Set(entry.seq),
         });
     }
-    commission_line::Entity::insert_many(rows).exec_without_returning(entry.tx).await?;
-    for (line, sides) in sides {
-        post(entry, line, &sides).await?;
+    while !rows.is_empty() {
+        let chunk = rows.drain(..rows.len().min(INSERT_ROWS));
+        commission_line::Entity::insert_many(chunk).exec_without_returning(entry.tx).await?;
     }
-    Ok(())
+    post(entry, &sides).await
 }
 
 /// The lines of a conversion in their order.
@@ -163,7 +166,7 @@ pub(super) async fn review(
     row.final_at = Set(final_at.map(|at| at.0));
     row.update(entry.tx).await?;
     line_change::Entity::insert(change).exec_without_returning(entry.tx).await?;
-    post(entry, line, &sides).await?;
+    post(entry, &[(line, sides)]).await?;
     Ok(Applied::changed(Effect::Done))
 }
 
@@ -202,5 +205,5 @@ pub(super) async fn refund(
     row.sub_amount = Set(after.sub_amount);
     row.update(entry.tx).await?;
     line_change::Entity::insert(change).exec_without_returning(entry.tx).await?;
-    post(entry, line, &sides).await
+    post(entry, &[(line, sides)]).await
 }

@@ -11,6 +11,7 @@ mod error;
 mod evidence;
 mod explain;
 mod facts;
+mod held;
 pub mod intake;
 mod journal;
 mod lines;
@@ -140,9 +141,9 @@ async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, Le
         }
         Command::GiveUpRefund { refund } => return refund::give_up(entry, *refund).await,
         Command::AcceptHeld { conversion, evidence, terms } => {
-            return conversion::accept(entry, *conversion, evidence, *terms).await;
+            return held::accept(entry, *conversion, evidence, *terms).await;
         }
-        Command::DeclineHeld { conversion } => return conversion::decline(entry, *conversion).await,
+        Command::DeclineHeld { conversion } => return held::decline(entry, *conversion).await,
         Command::ApproveLine { line } => return lines::review(entry, *line, Decision::Approve).await,
         Command::DisapproveLine { line } => return lines::review(entry, *line, Decision::Disapprove).await,
     }

@@ -1,6 +1,9 @@
 //! Programs as the rules see them: their settings and an affiliate's standing, as they were at a time.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    sea_query::SelectStatement,
+};
 
 use super::{LedgerError, rules::EVERY_PROGRAM};
 use crate::{
@@ -37,6 +40,16 @@ pub(super) async fn by_slug(
         .one(db)
         .await?;
     Ok(row)
+}
+
+/// The ids of an account's programs that are not deleted, as a subquery.
+pub(super) fn live(account: AccountId) -> SelectStatement {
+    program::Entity::find()
+        .select_only()
+        .column(program::Column::Id)
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::DeletedAt.is_null())
+        .into_query()
 }
 
 /// The programs of a group, by today's settings.

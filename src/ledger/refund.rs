@@ -27,7 +27,12 @@ use crate::{
 
 /// Where a refund's conversion was looked for, and what was found.
 enum Target {
-    Found(Box<conversion::Model>),
+    Settled(Box<conversion::Model>),
+    /// It is there and waits itself. Found by its external id it is known for sure once it settles under this claim.
+    Waiting {
+        id: Uuid,
+        claim: Option<String>,
+    },
     /// Not there yet: its id, or the claim under which it will be known.
     Awaited {
         id: Option<Uuid>,
@@ -73,8 +78,7 @@ pub(super) async fn receive(
         Target::Impossible(reason, detail) => {
             Ok(Applied::unchanged(Effect::Rejected { reason, detail: Some(detail), passed_over: Vec::new() }))
         }
-        Target::Found(found) if !conversions::is_waiting(&found) => match judge(entry, refund, *found).await?
-        {
+        Target::Settled(found) => match judge(entry, refund, *found).await? {
             Verdict::Rejected(reason, detail) => {
                 Ok(Applied::unchanged(Effect::Rejected { reason, detail, passed_over: Vec::new() }))
             }
@@ -85,21 +89,31 @@ pub(super) async fn receive(
                 Ok(Applied::changed(Effect::Settled { id, replaced: Vec::new(), woken: Vec::new() }))
             }
         },
-        target => {
-            let (conversion, claim, until) = match target {
-                // A conversion that waits itself: the refund waits as long as it does.
-                Target::Found(found) => (Some(found.id), None, None),
-                Target::Awaited { id, claim } => (id, claim, Some(event.received_at + terms.pending_time_ms)),
-                Target::Impossible(..) => (None, None, None),
-            };
+        // The refund waits as long as its conversion does.
+        Target::Waiting { id: conversion, claim } => {
+            row.conversion_id = Set(Some(conversion));
+            row.awaited_claim = Set(claim);
+            wait(entry, row, &claims, id, refund).await
+        }
+        Target::Awaited { id: conversion, claim } => {
             row.conversion_id = Set(conversion);
             row.awaited_claim = Set(claim);
-            row.waits_until = Set(until.map(|at| at.0));
-            row.insert(entry.tx).await?;
-            take_claims(entry, &claims, id, refund).await?;
-            Ok(Applied::changed(Effect::Pending { id, waits: Waits::ConversionMissing }))
+            row.waits_until = Set(Some((entry.at + terms.pending_time_ms).0));
+            wait(entry, row, &claims, id, refund).await
         }
     }
+}
+
+async fn wait(
+    entry: &Entry<'_>,
+    row: refund::ActiveModel,
+    claims: &[Claim<'_>],
+    id: Uuid,
+    refund: &Refund,
+) -> Result<Applied, LedgerError> {
+    row.insert(entry.tx).await?;
+    take_claims(entry, claims, id, refund).await?;
+    Ok(Applied::changed(Effect::Pending { id, waits: Waits::ConversionMissing }))
 }
 
 async fn take_claims(
@@ -120,9 +134,11 @@ fn new_row(
     refund: &Refund,
     id: Uuid,
 ) -> Result<refund::ActiveModel, LedgerError> {
+    let origin = Some(&event.origin).filter(|origin| origin.is_edge());
     Ok(refund::ActiveModel {
         id: Set(id),
         account_id: Set(entry.account.0),
+        arrived_seq: Set(entry.seq),
         seq: Set(None),
         status: Set(status::PENDING.to_owned()),
         event_id: Set(event.id),
@@ -136,19 +152,19 @@ fn new_row(
         settled_at: Set(None),
         waits_until: Set(None),
         input: Set(serde_json::to_value(refund).map_err(|e| LedgerError::damaged("refund", e))?),
-        edge: Set(Some(event.origin.edge.to_string())),
-        boot: Set(Some(event.origin.boot)),
-        stream: Set(Some(event.origin.stream.to_string())),
+        edge: Set(origin.map(|origin| origin.edge.to_string())),
+        boot: Set(origin.map(|origin| origin.boot)),
+        stream: Set(origin.map(|origin| origin.stream.to_string())),
     })
 }
 
 /// Finds the conversion that a refund names: by id, or by program, kind and external id.
 async fn find(entry: &Entry<'_>, refund: &Refund) -> Result<Target, LedgerError> {
     let missing = |what: &str| Target::Impossible(Rejection::ConversionMissing, what.to_owned());
-    let id = match (&refund.conversion_id, &refund.program, &refund.conversion_external_id) {
+    match (&refund.conversion_id, &refund.program, &refund.conversion_external_id) {
         (Some(text), ..) => match Prefix::Conversion.parse(text) {
-            Some(id) => id,
-            None => return Ok(missing("conversion_id is not the id of a conversion")),
+            Some(id) => by_id(entry, id, None).await,
+            None => Ok(missing("conversion_id is not the id of a conversion")),
         },
         (None, Some(slug), Some(external)) => {
             let Some(program) = programs::by_slug(entry.tx, entry.account, slug).await? else {
@@ -156,23 +172,48 @@ async fn find(entry: &Entry<'_>, refund: &Refund) -> Result<Target, LedgerError>
             };
             let kind = refund.kind.unwrap_or(ConversionKind::Conversion);
             let claim = Claim::Conversion(ProgramId(program.id), kind, external);
-            match claims::holder(entry, claim).await? {
-                Some(held) => held.holder,
-                None => return Ok(Target::Awaited { id: None, claim: Some(claim.key()) }),
+            if let Some(held) = claims::holder(entry, claim).await? {
+                return by_id(entry, held.holder, Some(claim.key())).await;
             }
+            let claim_key = Some(claim.key());
+            Ok(match waiting(entry, ProgramId(program.id), kind, external).await? {
+                Some(row) => Target::Waiting { id: row.id, claim: claim_key },
+                None => Target::Awaited { id: None, claim: claim_key },
+            })
         }
-        (None, ..) => {
-            return Ok(missing("conversion_id, or program and conversion_external_id, must be given"));
-        }
-    };
+        (None, ..) => Ok(missing("conversion_id, or program and conversion_external_id, must be given")),
+    }
+}
+
+/// A held or pending conversion that may come to be known by this external id: it names the program or none.
+async fn waiting(
+    entry: &Entry<'_>,
+    program: ProgramId,
+    kind: ConversionKind,
+    external: &str,
+) -> Result<Option<conversion::Model>, LedgerError> {
+    use conversion::Column;
+    let row = conversion::Entity::find()
+        .filter(Column::AccountId.eq(entry.account.0))
+        .filter(Column::ExternalId.eq(external))
+        .filter(Column::Kind.eq(kind.as_str()))
+        .filter(Column::Status.is_in([status::PENDING, status::HELD]))
+        .filter(Condition::any().add(Column::ProgramId.eq(program.0)).add(Column::ProgramId.is_null()))
+        .order_by_asc(Column::ArrivedSeq)
+        .one(entry.tx)
+        .await?;
+    Ok(row)
+}
+
+async fn by_id(entry: &Entry<'_>, id: Uuid, claim: Option<String>) -> Result<Target, LedgerError> {
+    let missing = |what: &str| Target::Impossible(Rejection::ConversionMissing, what.to_owned());
     let row = conversion::Entity::find_by_id(id)
         .filter(conversion::Column::AccountId.eq(entry.account.0))
         .one(entry.tx)
         .await?;
     Ok(match row {
-        Some(row) if row.status == status::SETTLED || conversions::is_waiting(&row) => {
-            Target::Found(Box::new(row))
-        }
+        Some(row) if row.status == status::SETTLED => Target::Settled(Box::new(row)),
+        Some(row) if conversions::is_waiting(&row) => Target::Waiting { id, claim },
         Some(_) => missing("the conversion was not taken"),
         None => Target::Awaited { id: Some(id), claim: None },
     })
@@ -258,21 +299,31 @@ pub(super) async fn wake(
     program: ProgramId,
     conversion: &Conversion,
 ) -> Result<Vec<Woken>, LedgerError> {
+    let claim = conversion
+        .external_id
+        .as_ref()
+        .map(|external| Claim::Conversion(program, conversion.kind, external).key());
     let mut awaited = Condition::any().add(refund::Column::ConversionId.eq(settled));
-    if let Some(external) = &conversion.external_id {
-        let claim = Claim::Conversion(program, conversion.kind, external).key();
-        awaited = awaited.add(refund::Column::AwaitedClaim.eq(claim));
+    if let Some(claim) = &claim {
+        awaited = awaited.add(refund::Column::AwaitedClaim.eq(claim.as_str()));
     }
     let waiting = refund::Entity::find()
         .filter(refund::Column::AccountId.eq(entry.account.0))
         .filter(refund::Column::Status.eq(status::PENDING))
         .filter(awaited)
-        .order_by_asc(refund::Column::ReceivedAt)
-        .order_by_asc(refund::Column::Id)
+        .order_by_asc(refund::Column::ArrivedSeq)
         .all(entry.tx)
         .await?;
     let mut woken = Vec::with_capacity(waiting.len());
     for row in waiting {
+        // It settled in another program than the one that the refund names.
+        if row.awaited_claim.is_some() && row.awaited_claim != claim {
+            let mut row = row.into_active_model();
+            row.conversion_id = Set(None);
+            row.waits_until = Set(Some(entry.at.0));
+            row.update(entry.tx).await?;
+            continue;
+        }
         woken.push(apply_waiting(entry, row, settled).await?);
     }
     Ok(woken)
@@ -283,8 +334,7 @@ async fn apply_waiting(
     row: refund::Model,
     conversion: Uuid,
 ) -> Result<Woken, LedgerError> {
-    let body: Refund =
-        serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("refund", error))?;
+    let body = read_input(&row)?;
     let found = conversion::Entity::find_by_id(conversion).one(entry.tx).await?;
     let found = found.ok_or(LedgerError::NotFound("conversion"))?;
     match judge(entry, &body, found).await? {
@@ -312,7 +362,22 @@ pub(super) async fn orphan(entry: &Entry<'_>, conversion: Uuid) -> Result<(), Le
     Ok(())
 }
 
-/// The time of a pending refund is over and its conversion did not come.
+/// What the pending refunds of one conversion waited for was taken as another: that one's they are now. They are
+/// looked at when it settles, or at once if it has.
+pub(super) async fn follow(entry: &Entry<'_>, from: Uuid, to: Uuid) -> Result<(), LedgerError> {
+    refund::Entity::update_many()
+        .col_expr(refund::Column::ConversionId, Expr::value(to))
+        .col_expr(refund::Column::WaitsUntil, Expr::value(entry.at.0))
+        .filter(refund::Column::AccountId.eq(entry.account.0))
+        .filter(refund::Column::ConversionId.eq(from))
+        .filter(refund::Column::Status.eq(status::PENDING))
+        .exec(entry.tx)
+        .await?;
+    Ok(())
+}
+
+/// The time of a pending refund is over. Its conversion is looked for once more: it may have settled under another
+/// id, or wait itself, and then the refund waits as long as it does.
 pub(super) async fn give_up(entry: &mut Entry<'_>, id: Uuid) -> Result<Applied, LedgerError> {
     let row = refund::Entity::find_by_id(id)
         .filter(refund::Column::AccountId.eq(entry.account.0))
@@ -323,12 +388,36 @@ pub(super) async fn give_up(entry: &mut Entry<'_>, id: Uuid) -> Result<Applied, 
         let message = format!("the refund is {}, not pending", row.status);
         return Err(LedgerError::NotPossible { code: "not_waiting", message });
     }
+    let body = read_input(&row)?;
+    let target = match row.conversion_id {
+        Some(conversion) if row.awaited_claim.is_none() => by_id(entry, conversion, None).await?,
+        _ => find(entry, &body).await?,
+    };
+    let (reason, detail) = match target {
+        Target::Waiting { id: conversion, claim } => {
+            let mut row = row.into_active_model();
+            row.conversion_id = Set(Some(conversion));
+            row.awaited_claim = Set(claim);
+            row.waits_until = Set(None);
+            row.update(entry.tx).await?;
+            return Ok(Applied::changed(Effect::Pending { id, waits: Waits::ConversionMissing }));
+        }
+        Target::Settled(found) => match judge(entry, &body, *found).await? {
+            Verdict::Settle(settlement) => {
+                settle(entry, id, *settlement).await?;
+                return Ok(Applied::changed(Effect::Settled { id, replaced: Vec::new(), woken: Vec::new() }));
+            }
+            Verdict::Rejected(reason, detail) => (reason, detail),
+        },
+        Target::Awaited { .. } => (Rejection::ConversionMissing, None),
+        Target::Impossible(reason, detail) => (reason, Some(detail)),
+    };
     reject(entry, row).await?;
-    Ok(Applied::changed(Effect::Rejected {
-        reason: Rejection::ConversionMissing,
-        detail: None,
-        passed_over: Vec::new(),
-    }))
+    Ok(Applied::changed(Effect::Rejected { reason, detail, passed_over: Vec::new() }))
+}
+
+fn read_input(row: &refund::Model) -> Result<Refund, LedgerError> {
+    serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("refund", error))
 }
 
 async fn reject(entry: &Entry<'_>, row: refund::Model) -> Result<(), LedgerError> {

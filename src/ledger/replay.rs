@@ -1,14 +1,17 @@
 //! Applies the journal to an empty store and compares everything that is money.
 //!
-//! The journal alone must rebuild every conversion, refund, customer, line, change, posting and balance, ids
-//! included: whatever differs was written past the ledger, or a rule has changed without a version.
+//! The journal alone must rebuild every version of the rules, conversion, refund, claim, customer, line, change, posting
+//! and balance, ids included: whatever differs was written past the ledger, or a rule has changed without a version.
+//! Nobody may write to the original meanwhile.
 
-use std::collections::BTreeMap;
+use std::{cmp::Ordering, pin::pin};
 
+use futures_util::TryStreamExt;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, ModelTrait,
-    PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, ModelTrait,
+    PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Select, Set, Value,
 };
+use uuid::Uuid;
 
 use super::{Command, LedgerError, apply};
 use crate::{
@@ -16,8 +19,8 @@ use crate::{
     store::{
         Store, accounts,
         entities::{
-            account, balance, commission_line, conversion, customer, journal_entry, line_change, posting,
-            refund,
+            account, balance, claim, commission_line, conversion, customer, journal_entry, line_change,
+            posting, program_version, refund, standing,
         },
     },
 };
@@ -48,14 +51,16 @@ pub async fn replay(original: &Store, copy: &Store) -> Result<Replay, LedgerErro
         report.accounts += 1;
         replay_account(original, copy, row, &mut report).await?;
     }
-    let (left, right) = (original.reader(), copy.reader());
-    compare::<conversion::Entity>(left, right, "conversion", &mut report).await?;
-    compare::<refund::Entity>(left, right, "refund", &mut report).await?;
-    compare::<customer::Entity>(left, right, "customer", &mut report).await?;
-    compare::<commission_line::Entity>(left, right, "commission line", &mut report).await?;
-    compare::<line_change::Entity>(left, right, "line change", &mut report).await?;
-    compare::<posting::Entity>(left, right, "posting", &mut report).await?;
-    compare::<balance::Entity>(left, right, "balance", &mut report).await?;
+    compare::<conversion::Entity>(original, copy, "conversion", &mut report).await?;
+    compare::<claim::Entity>(original, copy, "claim", &mut report).await?;
+    compare::<program_version::Entity>(original, copy, "program version", &mut report).await?;
+    compare::<standing::Entity>(original, copy, "standing", &mut report).await?;
+    compare::<refund::Entity>(original, copy, "refund", &mut report).await?;
+    compare::<customer::Entity>(original, copy, "customer", &mut report).await?;
+    compare::<commission_line::Entity>(original, copy, "commission line", &mut report).await?;
+    compare::<line_change::Entity>(original, copy, "line change", &mut report).await?;
+    compare::<posting::Entity>(original, copy, "posting", &mut report).await?;
+    compare::<balance::Entity>(original, copy, "balance", &mut report).await?;
     Ok(report)
 }
 
@@ -66,6 +71,7 @@ async fn replay_account(
     report: &mut Replay,
 ) -> Result<(), LedgerError> {
     let id = AccountId(row.id);
+    let last = row.last_seq;
     let tx = copy.begin().await?;
     let mut new = row.into_active_model().reset_all();
     new.last_seq = Set(0);
@@ -81,10 +87,18 @@ async fn replay_account(
             .all(original.reader())
             .await?;
         if entries.is_empty() {
+            if seq != last {
+                report
+                    .differ(format!("account {id}: the journal ends at {seq}, the account stands at {last}"));
+            }
             return Ok(());
         }
         let tx = copy.begin().await?;
         for entry in entries {
+            if entry.seq != seq + 1 {
+                report
+                    .differ(format!("account {id}: the journal has nothing between {seq} and {}", entry.seq));
+            }
             seq = entry.seq;
             report.commands += 1;
             let command: Command = serde_json::from_value(entry.command)
@@ -106,45 +120,112 @@ impl Replay {
     }
 }
 
-/// Compares two tables row by row, by primary key.
-async fn compare<E>(
-    left: &impl ConnectionTrait,
-    right: &impl ConnectionTrait,
-    what: &str,
-    report: &mut Replay,
-) -> Result<(), DbErr>
+/// Compares two tables row by row. Both are read in the order of their primary key, one row of each at a time.
+async fn compare<E>(original: &Store, copy: &Store, what: &str, report: &mut Replay) -> Result<(), DbErr>
 where
     E: EntityTrait,
-    E::Model: ModelTrait<Entity = E> + PartialEq + std::fmt::Debug + Sync,
+    E::Model: ModelTrait<Entity = E> + Compared + PartialEq + std::fmt::Debug + Send + Sync,
 {
-    let left = load::<E>(left).await?;
-    let mut right = load::<E>(right).await?;
-    report.rows += left.len() as u64;
-    for (key, row) in left {
-        match right.remove(&key) {
-            None => report.differ(format!("{what} {key} is stored and does not follow from the journal")),
-            Some(again) if again != row => {
-                report.differ(format!("{what} {key} is stored as {row:?}, the journal gives {again:?}"));
+    let (left, right) = (original.reader(), copy.reader());
+    let mut left = pin!(ordered::<E>().stream(left).await?);
+    let mut right = pin!(ordered::<E>().stream(right).await?);
+    let (mut stored, mut again) = (left.try_next().await?, right.try_next().await?);
+    loop {
+        let order = match (&stored, &again) {
+            (None, None) => return Ok(()),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some(stored), Some(again)) => key(stored).cmp(&key(again)),
+        };
+        report.rows += u64::from(order.is_le());
+        match (order, &stored, &again) {
+            (Ordering::Less, Some(stored), _) => report
+                .differ(format!("{what} {} is stored and does not follow from the journal", name(stored))),
+            (Ordering::Greater, _, Some(again)) => {
+                report.differ(format!("{what} {} follows from the journal and is not stored", name(again)));
             }
-            Some(_) => {}
+            (_, Some(stored), Some(again)) => {
+                let (stored, again) = (stored.clone().compared(), again.clone().compared());
+                if stored != again {
+                    let name = name(&stored);
+                    report.differ(format!(
+                        "{what} {name} is stored as {stored:?}, the journal gives {again:?}"
+                    ));
+                }
+            }
+            _ => {}
+        }
+        if order.is_le() {
+            stored = left.try_next().await?;
+        }
+        if order.is_ge() {
+            again = right.try_next().await?;
         }
     }
-    for key in right.keys() {
-        report.differ(format!("{what} {key} follows from the journal and is not stored"));
-    }
-    Ok(())
 }
 
-async fn load<E>(db: &impl ConnectionTrait) -> Result<BTreeMap<String, E::Model>, DbErr>
-where
-    E: EntityTrait,
-    E::Model: ModelTrait<Entity = E> + Sync,
-{
-    use sea_orm::Iterable;
-    let rows = E::find().all(db).await?;
-    let key = |row: &E::Model| {
-        let parts = E::PrimaryKey::iter().map(|part| format!("{}", row.get(part.into_column())));
-        parts.collect::<Vec<_>>().join("/")
+fn ordered<E: EntityTrait>() -> Select<E> {
+    E::PrimaryKey::iter().fold(E::find(), |select, part| select.order_by_asc(part.into_column()))
+}
+
+/// A part of a primary key, in the order in which databases sort it.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum KeyPart {
+    Number(i64),
+    Id(Uuid),
+    /// Hex digits and fixed words in one case: every collation sorts them alike.
+    Text(String),
+}
+
+fn key<M: ModelTrait>(row: &M) -> Vec<KeyPart> {
+    let part = |part: <M::Entity as EntityTrait>::PrimaryKey| match row.get(part.into_column()) {
+        Value::BigInt(Some(number)) => KeyPart::Number(number),
+        Value::Int(Some(number)) => KeyPart::Number(number.into()),
+        Value::Uuid(Some(id)) => KeyPart::Id(id),
+        other => KeyPart::Text(other.to_string().trim_matches('\'').to_owned()),
     };
-    Ok(rows.into_iter().map(|row| (key(&row), row)).collect())
+    <M::Entity as EntityTrait>::PrimaryKey::iter().map(part).collect()
+}
+
+fn name<M: ModelTrait>(row: &M) -> String {
+    let parts = <M::Entity as EntityTrait>::PrimaryKey::iter();
+    parts.map(|part| row.get(part.into_column()).to_string()).collect::<Vec<_>>().join("/")
+}
+
+/// A row as far as the journal knows it.
+trait Compared: Clone {
+    #[must_use]
+    fn compared(self) -> Self {
+        self
+    }
+}
+
+impl Compared for customer::Model {}
+impl Compared for claim::Model {}
+impl Compared for commission_line::Model {}
+impl Compared for line_change::Model {}
+impl Compared for posting::Model {}
+impl Compared for balance::Model {}
+impl Compared for program_version::Model {}
+impl Compared for standing::Model {}
+
+impl Compared for conversion::Model {
+    fn compared(mut self) -> Self {
+        forget_meta_data(&mut self.input);
+        self
+    }
+}
+
+impl Compared for refund::Model {
+    fn compared(mut self) -> Self {
+        forget_meta_data(&mut self.input);
+        self
+    }
+}
+
+/// It is not in the journal, and may be erased.
+fn forget_meta_data(input: &mut serde_json::Value) {
+    if let Some(input) = input.as_object_mut() {
+        input.remove("meta_data");
+    }
 }

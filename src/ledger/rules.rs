@@ -9,7 +9,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, journal::Entry};
+use super::{LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, conversion::status, journal::Entry};
 use crate::{
     domain::{
         ids::{AffiliateId, LinkId, ProgramId},
@@ -83,6 +83,8 @@ async fn has_conversions(entry: &Entry<'_>, program: ProgramId) -> Result<bool, 
     let found = conversion::Entity::find()
         .filter(conversion::Column::AccountId.eq(entry.account.0))
         .filter(conversion::Column::ProgramId.eq(program.0))
+        // What is held is anybody's word.
+        .filter(conversion::Column::Status.is_in([status::SETTLED, status::PENDING]))
         .count(entry.tx)
         .await?;
     Ok(found > 0)

@@ -1,12 +1,19 @@
 //! Adds up the ledger from its postings and compares: what every seq, every balance and every line must come to.
+//!
+//! While others write, hand over a transaction: it sees one state of the store from beginning to end.
 
 use std::collections::BTreeMap;
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, QueryTrait,
 };
+use uuid::Uuid;
 
-use crate::store::entities::{balance, commission_line, posting};
+use crate::{
+    domain::ids::Prefix,
+    store::entities::{balance, commission_line, posting},
+};
 
 /// Rows that are read at once.
 const PAGE: u64 = 5_000;
@@ -32,7 +39,7 @@ pub async fn verify(db: &impl ConnectionTrait) -> Result<Verification, DbErr> {
     let mut found = Verification::default();
     let sums = add_up(db, &mut found).await?;
     compare_balances(db, &sums, &mut found).await?;
-    compare_lines(db, &sums, &mut found).await?;
+    compare_lines(db, &mut found).await?;
     Ok(found)
 }
 
@@ -40,10 +47,10 @@ pub async fn verify(db: &impl ConnectionTrait) -> Result<Verification, DbErr> {
 async fn add_up(
     db: &impl ConnectionTrait,
     found: &mut Verification,
-) -> Result<BTreeMap<BalanceKey, i64>, DbErr> {
+) -> Result<BTreeMap<BalanceKey, i128>, DbErr> {
     let mut sums = BTreeMap::new();
     let mut entry = (0, 0);
-    let mut entry_sums: BTreeMap<String, i64> = BTreeMap::new();
+    let mut entry_sums: BTreeMap<String, i128> = BTreeMap::new();
     let mut after: Option<Place> = None;
     loop {
         let rows = postings_after(db, after).await?;
@@ -55,9 +62,9 @@ async fn add_up(
                 close(entry, &mut entry_sums, found);
                 entry = (row.account_id, row.seq);
             }
-            *entry_sums.entry(row.currency.clone()).or_default() += row.amount;
+            *entry_sums.entry(row.currency.clone()).or_default() += i128::from(row.amount);
             let key = (row.account_id, row.affiliate_id, row.currency, row.ledger_account);
-            *sums.entry(key).or_default() += row.amount;
+            *sums.entry(key).or_default() += i128::from(row.amount);
         }
     }
     close(entry, &mut entry_sums, found);
@@ -82,7 +89,7 @@ async fn postings_after(
     query.all(db).await
 }
 
-fn close(entry: (i64, i64), sums: &mut BTreeMap<String, i64>, found: &mut Verification) {
+fn close(entry: (i64, i64), sums: &mut BTreeMap<String, i128>, found: &mut Verification) {
     for (currency, sum) in std::mem::take(sums) {
         if sum != 0 {
             let (account, seq) = entry;
@@ -95,12 +102,13 @@ fn close(entry: (i64, i64), sums: &mut BTreeMap<String, i64>, found: &mut Verifi
 
 async fn compare_balances(
     db: &impl ConnectionTrait,
-    sums: &BTreeMap<BalanceKey, i64>,
+    sums: &BTreeMap<BalanceKey, i128>,
     found: &mut Verification,
 ) -> Result<(), DbErr> {
-    let mut stored: BTreeMap<BalanceKey, i64> = BTreeMap::new();
+    let mut stored: BTreeMap<BalanceKey, i128> = BTreeMap::new();
     for row in balance::Entity::find().all(db).await? {
-        stored.insert((row.account_id, row.affiliate_id, row.currency, row.ledger_account), row.amount);
+        stored
+            .insert((row.account_id, row.affiliate_id, row.currency, row.ledger_account), row.amount.into());
     }
     found.balances = stored.len() as u64;
     let keys: std::collections::BTreeSet<_> = stored.keys().chain(sums.keys()).collect();
@@ -118,13 +126,8 @@ async fn compare_balances(
     Ok(())
 }
 
-/// What an affiliate's lines are worth by their status must be what accrued and payable hold (a credit balance).
-async fn compare_lines(
-    db: &impl ConnectionTrait,
-    sums: &BTreeMap<BalanceKey, i64>,
-    found: &mut Verification,
-) -> Result<(), DbErr> {
-    let mut owed: BTreeMap<BalanceKey, i64> = BTreeMap::new();
+/// Every line must stand in the ledger with its amount where its status says: accrued, payable or nowhere.
+async fn compare_lines(db: &impl ConnectionTrait, found: &mut Verification) -> Result<(), DbErr> {
     let mut after = None;
     loop {
         let mut query = commission_line::Entity::find().order_by_asc(commission_line::Column::Id).limit(PAGE);
@@ -133,30 +136,64 @@ async fn compare_lines(
         }
         let rows = query.all(db).await?;
         let Some(last) = rows.last() else { break };
+        let sums = sums_of_lines(db, after, last.id).await?;
         after = Some(last.id);
         for row in rows {
             found.lines += 1;
-            let name = match row.status.as_str() {
-                "pending" => "accrued",
-                "approved" => "payable",
-                _ => continue,
+            let (accrued, payable) = match row.status.as_str() {
+                "pending" => (row.amount, 0),
+                "approved" => (0, row.amount),
+                _ => (0, 0),
             };
-            let key = (row.account_id, row.affiliate_id, row.currency, name.to_owned());
-            *owed.entry(key).or_default() += row.amount;
+            for (name, worth) in [("accrued", accrued), ("payable", payable)] {
+                // A credit balance: what is owed is below zero.
+                let key = (row.id, row.affiliate_id, row.currency.clone(), name.to_owned());
+                let posted = -sums.get(&key).copied().unwrap_or(0);
+                if i128::from(worth) != posted {
+                    found.differences.push(format!(
+                        "account {}, commission {}: the line comes to {worth} {name} in {} (minor units), its \
+                         postings to {posted}",
+                        row.account_id,
+                        Prefix::Commission.format(row.id),
+                        row.currency
+                    ));
+                }
+            }
         }
     }
-    let posted = sums.iter().filter(|(key, _)| matches!(key.3.as_str(), "accrued" | "payable"));
-    let keys: std::collections::BTreeSet<_> = owed.keys().chain(posted.map(|(key, _)| key)).collect();
-    for key in keys {
-        let lines = owed.get(key).copied().unwrap_or(0);
-        let ledger = -sums.get(key).copied().unwrap_or(0);
-        if lines != ledger {
-            let (account, affiliate, currency, name) = key;
-            found.differences.push(format!(
-                "account {account}, affiliate {affiliate}: the lines come to {lines} {name} in {currency} (minor \
-                 units), the ledger to {ledger}"
-            ));
-        }
+    let strangers = posting::Entity::find()
+        .filter(posting::Column::LineId.is_not_null())
+        .filter(posting::Column::LineId.not_in_subquery(
+            commission_line::Entity::find().select_only().column(commission_line::Column::Id).into_query(),
+        ))
+        .count(db)
+        .await?;
+    if strangers > 0 {
+        found.differences.push(format!("{strangers} postings belong to lines that are not stored"));
     }
     Ok(())
+}
+
+/// Line, affiliate, currency, ledger account.
+type LineKey = (Uuid, i64, String, String);
+
+/// The postings of the lines above `after` up to `last`, added up.
+async fn sums_of_lines(
+    db: &impl ConnectionTrait,
+    after: Option<Uuid>,
+    last: Uuid,
+) -> Result<BTreeMap<LineKey, i128>, DbErr> {
+    use posting::Column;
+    let mut query = posting::Entity::find().filter(Column::LineId.lte(last));
+    if let Some(after) = after {
+        query = query.filter(Column::LineId.gt(after));
+    }
+    let mut sums = BTreeMap::new();
+    for row in query.all(db).await? {
+        if let Some(line) = row.line_id {
+            let key = (line, row.affiliate_id, row.currency, row.ledger_account);
+            *sums.entry(key).or_default() += i128::from(row.amount);
+        }
+    }
+    Ok(sums)
 }

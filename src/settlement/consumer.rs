@@ -124,24 +124,20 @@ impl Consumer {
         Ok(())
     }
 
-    /// Takes a failed batch event by event; answers how many took effect and why the next did not.
-    async fn one_by_one(
-        &mut self,
-        taker: &mut impl TakeBatch,
-        batch: &[Delivery],
-    ) -> (usize, Option<BatchError>) {
-        for (done, delivery) in batch.iter().enumerate() {
+    /// Takes a failed batch event by event, up to the first that cannot go on; answers why.
+    async fn one_by_one(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Option<BatchError> {
+        for delivery in batch {
             let error = match self.commit(taker, std::slice::from_ref(delivery)).await {
                 Ok(()) => continue,
                 Err(error) => error,
             };
-            let Some(detail) = error.blames_the_event() else { return (done, Some(error)) };
+            let Some(detail) = error.blames_the_event() else { return Some(error) };
             warn!(topic = self.topic.name(), offset = delivery.offset, detail, "an event was refused");
             if let Err(error) = self.refuse(taker, delivery, detail).await {
-                return (done, Some(error));
+                return Some(error);
             }
         }
-        (batch.len(), None)
+        None
     }
 }
 
@@ -191,7 +187,8 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
     info!(topic, next_offset = consumer.next, "consumer stopped");
 }
 
-/// Lets a batch take effect, whatever it takes; `false`: begin again from the stored position.
+/// Lets a batch take effect; `false`: begin again from the stored position. What cannot go on is read anew each time,
+/// so that it goes on when somebody has helped in the log as well as in the store.
 async fn settle(
     consumer: &mut Consumer,
     taker: &mut impl TakeBatch,
@@ -205,19 +202,11 @@ async fn settle(
     };
     warn!(topic = consumer.topic.name(), %error, events = batch.len(), "a batch failed, taking it one by one");
     consumer.metrics.retried.increment(1);
-    let mut rest = batch;
-    loop {
-        let (done, error) = consumer.one_by_one(taker, rest).await;
-        rest = &rest[done..];
-        let Some(error) = error else { return true };
-        if shutdown.is_cancelled() {
-            return false;
-        }
+    let Some(error) = consumer.one_by_one(taker, batch).await else { return true };
+    if !shutdown.is_cancelled() {
         stall(consumer, pause, &error.to_string(), shutdown).await;
-        if matches!(error, BatchError::NotOwner) {
-            return false;
-        }
     }
+    false
 }
 
 async fn stall(consumer: &Consumer, pause: &mut Duration, detail: &str, shutdown: &CancellationToken) {

@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use tokio::{sync::Notify, task::JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::error;
 
 use crate::{
     config::SettlementSettings,
@@ -44,6 +45,7 @@ pub async fn serve<S: EventSource>(
 ) {
     // Clicks wake the conversions that wait for them.
     let arrived = Arc::new(Notify::new());
+    let stalled = [parts.metrics.clicks.stalled.clone(), parts.metrics.conversions.stalled.clone()];
     let mut tasks = JoinSet::new();
     let taker =
         clicks::ClickBatches::new(parts.intake.clone(), parts.settings.click_retention_days, arrived.clone());
@@ -61,5 +63,11 @@ pub async fn serve<S: EventSource>(
         shutdown.clone(),
     ));
     tasks.spawn(pending::run(parts, arrived, shutdown));
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            // A defect of this program. The others go on; the consumer that is gone shows as stalled.
+            error!(%error, "a part of settlement has ended");
+            stalled.iter().for_each(|stalled| stalled.set(1.0));
+        }
+    }
 }

@@ -1,24 +1,35 @@
 //! Events that wait: woken by what they wait for, ended by their time.
+//!
+//! Those of an account are tried in the order in which they arrived. One that fails is told and left for the next
+//! look; it does not stand in the way of the others.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sea_orm::{ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+};
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::SettlementParts;
 use crate::{
-    domain::{ids::AccountId, reason::Waits, time::Timestamp},
-    ledger::LedgerError,
+    domain::{ids::AccountId, time::Timestamp},
+    ledger::{LedgerError, intake::outcome},
     store::entities::{conversion, refund},
 };
 
 /// How often times are looked at; clicks that arrive wake at once.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rows of one look.
+/// Rows that are read at once.
 const BATCH: u64 = 500;
+
+/// A look may take one part in so many of the time: clicks arrive all the time, and each may wake somebody.
+const SHARE: u32 = 5;
 
 const PENDING: &str = "pending";
 
@@ -29,37 +40,53 @@ pub(super) async fn run(parts: SettlementParts, arrived: Arc<Notify>, shutdown: 
             () = arrived.notified() => {}
             () = sleep(INTERVAL) => {}
         }
+        let begun = Instant::now();
         if let Err(error) = look(&parts, &shutdown).await {
             warn!(%error, "events that wait could not be looked at; trying again");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = sleep((begun.elapsed() * (SHARE - 1)).min(INTERVAL)) => {}
         }
     }
 }
 
 /// Tries every event that waits, in the order of arrival.
-async fn look(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(), LedgerError> {
+async fn look(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(), DbErr> {
     let mut after = None;
     loop {
-        let mut query = conversion::Entity::find()
-            .filter(conversion::Column::Status.eq(PENDING))
-            .filter(conversion::Column::WaitsFor.ne(Waits::RateMissing.as_str()))
-            .order_by_asc(conversion::Column::Id)
-            .limit(BATCH);
-        if let Some(id) = after {
-            query = query.filter(conversion::Column::Id.gt(id));
-        }
-        let rows = query.all(parts.store.reader()).await?;
+        let rows = waiting_after(parts, after).await?;
         let Some(last) = rows.last() else { break };
-        after = Some(last.id);
+        after = Some((last.account_id, last.arrived_seq));
         for row in &rows {
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            try_again(parts, row).await?;
+            if let Err(error) = try_again(parts, row).await {
+                warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
+            }
         }
     }
-    give_up_refunds(parts).await?;
-    observe(parts).await?;
-    Ok(())
+    look_for_conversions(parts, shutdown).await?;
+    observe(parts).await
+}
+
+/// Conversions that wait for a click or a key. Those that wait for a rate have no time, and no click helps them.
+async fn waiting_after(
+    parts: &SettlementParts,
+    after: Option<(i64, i64)>,
+) -> Result<Vec<conversion::Model>, DbErr> {
+    use conversion::Column;
+    let mut query = conversion::Entity::find()
+        .filter(Column::WaitsUntil.is_not_null())
+        .order_by_asc(Column::AccountId)
+        .order_by_asc(Column::ArrivedSeq)
+        .limit(BATCH);
+    if let Some((account, arrived)) = after {
+        let later = Column::AccountId.eq(account).and(Column::ArrivedSeq.gt(arrived));
+        query = query.filter(Column::AccountId.gt(account).or(later));
+    }
+    query.all(parts.store.reader()).await
 }
 
 async fn try_again(parts: &SettlementParts, row: &conversion::Model) -> Result<(), LedgerError> {
@@ -71,31 +98,55 @@ async fn try_again(parts: &SettlementParts, row: &conversion::Model) -> Result<(
     let tx = parts.store.begin().await?;
     let tried = parts.intake.retry_pending(&tx, AccountId(row.account_id), row.id, waited_out, at).await;
     match tried {
-        Ok(_) => Ok(tx.commit().await?),
+        Ok(effect) => {
+            tx.commit().await?;
+            if let Some(effect) = effect {
+                parts.metrics.conversions.count(outcome(&effect), 1);
+            }
+            Ok(())
+        }
         // Somebody else was quicker.
         Err(LedgerError::NotPossible { .. }) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-async fn give_up_refunds(parts: &SettlementParts) -> Result<(), LedgerError> {
+/// Refunds whose time is over: their conversion has come, or they are given up.
+async fn look_for_conversions(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(), DbErr> {
+    use refund::Column;
     let at = Timestamp::now();
-    let rows = refund::Entity::find()
-        .filter(refund::Column::Status.eq(PENDING))
-        .filter(refund::Column::WaitsUntil.lte(at.0))
-        .order_by_asc(refund::Column::Id)
-        .limit(BATCH)
-        .all(parts.store.reader())
-        .await?;
-    for row in rows {
-        let tx = parts.store.begin().await?;
-        match parts.intake.give_up_refund(&tx, AccountId(row.account_id), row.id, at).await {
-            Ok(()) => tx.commit().await?,
-            Err(LedgerError::NotPossible { .. }) => {}
-            Err(error) => return Err(error),
+    let mut after = None;
+    loop {
+        let mut query = refund::Entity::find()
+            .filter(Column::WaitsUntil.lte(at.0))
+            .order_by_asc(Column::AccountId)
+            .order_by_asc(Column::ArrivedSeq)
+            .limit(BATCH);
+        if let Some((account, arrived)) = after {
+            let later = Column::AccountId.eq(account).and(Column::ArrivedSeq.gt(arrived));
+            query = query.filter(Column::AccountId.gt(account).or(later));
+        }
+        let rows = query.all(parts.store.reader()).await?;
+        let Some(last) = rows.last() else { return Ok(()) };
+        after = Some((last.account_id, last.arrived_seq));
+        for row in &rows {
+            if shutdown.is_cancelled() {
+                return Ok(());
+            }
+            if let Err(error) = give_up(parts, row, at).await {
+                warn!(%error, refund = %row.id, "a refund that waits could not be tried; trying again");
+            }
         }
     }
-    Ok(())
+}
+
+async fn give_up(parts: &SettlementParts, row: &refund::Model, at: Timestamp) -> Result<(), LedgerError> {
+    let tx = parts.store.begin().await?;
+    match parts.intake.give_up_refund(&tx, AccountId(row.account_id), row.id, at).await {
+        Ok(()) => Ok(tx.commit().await?),
+        Err(LedgerError::NotPossible { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Brings the gauges up to date.
@@ -109,10 +160,10 @@ async fn observe(parts: &SettlementParts) -> Result<(), DbErr> {
         refunds.order_by_asc(refund::Column::ReceivedAt).one(db).await?.map(|row| row.received_at),
     ];
     let age = match oldest.into_iter().flatten().min() {
-        Some(received_at) => Timestamp::now().0.saturating_sub(received_at).max(0),
+        Some(received_at) => u64::try_from(Timestamp::now().0.saturating_sub(received_at)).unwrap_or(0),
         None => 0,
     };
     parts.metrics.pending.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-    parts.metrics.pending_age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
+    parts.metrics.pending_age.set(Duration::from_millis(age).as_secs_f64());
     Ok(())
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, FromQueryResult, PaginatorTrait,
-    QueryFilter, QueryOrder, QuerySelect, sea_query::Expr,
+    QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Asterisk, Expr},
 };
 use serde::Serialize;
 use uuid::Uuid;
@@ -53,7 +54,7 @@ pub struct Reconciliation {
     pub differences: Vec<String>,
 }
 
-/// Reads the store and adds up.
+/// Reads the store and adds up. While others write, hand over a transaction: it sees one state of the store.
 pub async fn reconcile(db: &impl ConnectionTrait) -> Result<Reconciliation, DbErr> {
     let mut streams: BTreeMap<StreamKey, StreamReport> = BTreeMap::new();
     read_ranges(db, &mut streams).await?;
@@ -68,40 +69,36 @@ pub async fn reconcile(db: &impl ConnectionTrait) -> Result<Reconciliation, DbEr
             ));
         }
     }
-    let mut totals: BTreeMap<&str, i64> = BTreeMap::new();
-    for report in streams.values() {
-        for (outcome, events) in &report.outcomes {
-            *totals.entry(outcome).or_default() += events;
+    let rows = rows(db).await?;
+    for (stream, report) in &streams {
+        for outcome in [Outcome::Settled, Outcome::Pending, Outcome::Held, Outcome::Rejected] {
+            let events = report.outcomes.get(outcome.as_str()).copied().unwrap_or(0);
+            let rows = rows.get(&(stream.clone(), outcome.as_str().to_owned())).copied().unwrap_or(0);
+            if events != rows {
+                differences.push(format!(
+                    "edge {}, boot {}, {}: {events} events ended as {outcome}, the store has {rows} rows of them",
+                    report.edge, report.boot, report.stream
+                ));
+            }
         }
     }
-    let total = |outcome: Outcome| totals.get(outcome.as_str()).copied().unwrap_or(0);
-    for outcome in [Outcome::Settled, Outcome::Pending, Outcome::Held] {
-        let rows = waiting_or_settled(db, outcome.as_str()).await?;
-        compare(outcome.as_str(), total(outcome), "conversions and refunds", rows, &mut differences);
+    for (stream, outcome) in rows.keys().filter(|(stream, _)| !streams.contains_key(stream)) {
+        differences.push(format!(
+            "edge {}, boot {}, {}: the store has {outcome} rows of a stream that was never seen",
+            stream.edge, stream.boot, stream.stream
+        ));
     }
-    let rejected = rejected_event::Entity::find()
-        .filter(rejected_event::Column::RetriedAt.is_null())
-        .filter(rejected_event::Column::Edge.is_not_null())
-        .count(db)
-        .await?;
-    compare("rejected", total(Outcome::Rejected), "rejected events", signed(rejected), &mut differences);
+    let of_clicks = streams.values().filter_map(|report| report.outcomes.get(Outcome::Stored.as_str()));
+    let stored: i64 = of_clicks.sum();
     let counted = counted_clicks(db).await?;
-    compare("stored", total(Outcome::Stored), "clicks counted per day", counted, &mut differences);
-    let clicks = signed(click::Entity::find().count(db).await?);
+    if stored != counted {
+        differences.push(format!("{stored} clicks were stored, {counted} are counted per day"));
+    }
+    let clicks = i64::try_from(click::Entity::find().count(db).await?).unwrap_or(i64::MAX);
     if clicks > counted {
         differences.push(format!("{clicks} clicks are stored, only {counted} are counted per day"));
     }
     Ok(Reconciliation { streams: streams.into_values().collect(), differences })
-}
-
-fn compare(outcome: &str, events: i64, what: &str, rows: i64, differences: &mut Vec<String>) {
-    if events != rows {
-        differences.push(format!("{events} events ended as {outcome}, the store has {rows} {what}"));
-    }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 async fn read_ranges(
@@ -148,19 +145,73 @@ fn report_of<'a>(
     })
 }
 
-/// Conversions and refunds of one status that came through an edge.
-async fn waiting_or_settled(db: &impl ConnectionTrait, status: &str) -> Result<i64, DbErr> {
-    let conversions = conversion::Entity::find()
-        .filter(conversion::Column::Status.eq(status))
+#[derive(FromQueryResult)]
+struct RowCount {
+    edge: String,
+    boot: Uuid,
+    stream: String,
+    status: String,
+    events: i64,
+}
+
+/// How many conversions, refunds and rejected events of each stream the store has under each status.
+async fn rows(db: &impl ConnectionTrait) -> Result<BTreeMap<(StreamKey, String), i64>, DbErr> {
+    let waiting_or_settled = [Outcome::Settled, Outcome::Pending, Outcome::Held].map(Outcome::as_str);
+    let mut counts = conversion::Entity::find()
+        .select_only()
+        .columns([conversion::Column::Edge, conversion::Column::Boot, conversion::Column::Stream])
+        .column(conversion::Column::Status)
+        .column_as(Expr::col(Asterisk).count(), "events")
         .filter(conversion::Column::Edge.is_not_null())
-        .count(db)
+        .filter(conversion::Column::Status.is_in(waiting_or_settled))
+        .group_by(conversion::Column::Edge)
+        .group_by(conversion::Column::Boot)
+        .group_by(conversion::Column::Stream)
+        .group_by(conversion::Column::Status)
+        .into_model::<RowCount>()
+        .all(db)
         .await?;
-    let refunds = refund::Entity::find()
-        .filter(refund::Column::Status.eq(status))
-        .filter(refund::Column::Edge.is_not_null())
-        .count(db)
-        .await?;
-    Ok(signed(conversions + refunds))
+    counts.extend(
+        refund::Entity::find()
+            .select_only()
+            .columns([refund::Column::Edge, refund::Column::Boot, refund::Column::Stream])
+            .column(refund::Column::Status)
+            .column_as(Expr::col(Asterisk).count(), "events")
+            .filter(refund::Column::Edge.is_not_null())
+            .filter(refund::Column::Status.is_in(waiting_or_settled))
+            .group_by(refund::Column::Edge)
+            .group_by(refund::Column::Boot)
+            .group_by(refund::Column::Stream)
+            .group_by(refund::Column::Status)
+            .into_model::<RowCount>()
+            .all(db)
+            .await?,
+    );
+    counts.extend(
+        rejected_event::Entity::find()
+            .select_only()
+            .columns([
+                rejected_event::Column::Edge,
+                rejected_event::Column::Boot,
+                rejected_event::Column::Stream,
+            ])
+            .column_as(Expr::value(Outcome::Rejected.as_str()), "status")
+            .column_as(Expr::col(Asterisk).count(), "events")
+            .filter(rejected_event::Column::Edge.is_not_null())
+            .filter(rejected_event::Column::RetriedAt.is_null())
+            .group_by(rejected_event::Column::Edge)
+            .group_by(rejected_event::Column::Boot)
+            .group_by(rejected_event::Column::Stream)
+            .into_model::<RowCount>()
+            .all(db)
+            .await?,
+    );
+    let mut rows = BTreeMap::new();
+    for row in counts {
+        let stream = StreamKey { edge: row.edge, boot: row.boot, stream: row.stream };
+        *rows.entry((stream, row.status)).or_default() += row.events;
+    }
+    Ok(rows)
 }
 
 async fn counted_clicks(db: &impl ConnectionTrait) -> Result<i64, DbErr> {

@@ -15,14 +15,21 @@ pub mod streams;
 
 use std::{fmt, path::Path, time::Duration};
 
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
     TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 
+/// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement.
+pub const INSERT_ROWS: usize = 1_000;
+
 /// How long a writer waits for another process's transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What a path cannot have in a URL as it is.
+const PATH: AsciiSet = CONTROLS.add(b'%').add(b'?').add(b'#');
 
 /// Readers at once.
 const READERS: u32 = 4;
@@ -41,9 +48,10 @@ impl fmt::Debug for Store {
 }
 
 impl Store {
-    /// The URL of a SQLite file.
+    /// The URL of a SQLite file, whatever its name has in it.
     pub fn sqlite_url(path: &Path) -> String {
-        format!("sqlite:{}?mode=rwc", path.display())
+        let path = path.to_string_lossy();
+        format!("sqlite:{}?mode=rwc", utf8_percent_encode(&path, &PATH))
     }
 
     /// Connects and brings the schema up to date.

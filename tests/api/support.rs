@@ -39,8 +39,8 @@ pub struct Server {
 pub struct Client {
     pub account: AccountId,
     pub key: String,
-    base: String,
-    http: reqwest::Client,
+    pub base: String,
+    pub http: reqwest::Client,
 }
 
 pub struct Answer {

@@ -117,22 +117,22 @@ async fn order(State(api): State<Api>, Segment(external_id): Segment) -> Result<
     if external_id.len() > MAX_ORDER {
         return Err(ApiError::NotFound("order"));
     }
-    let db = api.store.reader();
+    let db = api.store.snapshot().await?;
     // The newest: what was held or rejected may have been sent again.
     let row = conversion::Entity::find()
         .filter(conversion::Column::AccountId.eq(page.account.0))
         .filter(conversion::Column::ExternalId.eq(external_id))
         .filter(conversion::Column::ProgramId.eq(page.program.0))
         .order_by_desc(conversion::Column::Id)
-        .one(db)
+        .one(&db)
         .await?;
     let row = row.ok_or(ApiError::NotFound("order"))?;
     let mut explained = Vec::new();
-    for commission in commissions::of_conversion(db, page.account, row.id).await? {
+    for commission in commissions::of_conversion(&db, page.account, row.id).await? {
         let line = Prefix::Commission.parse(&commission.id).ok_or(ApiError::NotFound("commission"))?;
-        let explanation = Explanation::load(db, page.account, line).await?;
+        let explanation = Explanation::load(&db, page.account, line).await?;
         explained.push(ExplainedCommission { commission, explanation });
     }
-    let conversion = conversions::view(db, page.account, row).await?;
+    let conversion = conversions::view(&db, page.account, row).await?;
     Ok(Json(Order { conversion, commissions: explained }))
 }

@@ -184,12 +184,12 @@ async fn list(
         .order_by_desc(balance::Column::AffiliateId)
         .order_by_desc(balance::Column::Currency)
         .limit(page.fetch());
-    let db = api.store.reader();
-    let rows: Vec<(i64, String)> = find.into_tuple().all(db).await?;
+    let db = api.store.snapshot().await?;
+    let rows: Vec<(i64, String)> = find.into_tuple().all(&db).await?;
     let mut places: Vec<Place> =
         rows.into_iter().map(|(affiliate, currency)| Place { affiliate, currency }).collect();
     let next_cursor = page.cut(&mut places, Place::clone);
-    Ok(Json(Page { data: views(db, caller.account, places).await?, next_cursor }))
+    Ok(Json(Page { data: views(&db, caller.account, places).await?, next_cursor }))
 }
 
 /// Read an affiliate's balances
@@ -200,8 +200,8 @@ async fn read(
     caller: Caller,
     Segment(slug): Segment,
 ) -> Result<Json<Balances>, ApiError> {
-    let db = api.store.reader();
-    let row = lookup::any_affiliate(db, caller.account, &slug).await?;
+    let db = api.store.snapshot().await?;
+    let row = lookup::any_affiliate(&db, caller.account, &slug).await?;
     let currencies: Vec<String> = balance::Entity::find()
         .select_only()
         .column(balance::Column::Currency)
@@ -210,10 +210,10 @@ async fn read(
         .filter(balance::Column::AffiliateId.eq(row.id))
         .order_by_asc(balance::Column::Currency)
         .into_tuple()
-        .all(db)
+        .all(&db)
         .await?;
     let places = currencies.into_iter().map(|currency| Place { affiliate: row.id, currency }).collect();
-    let balances = views(db, caller.account, places).await?;
+    let balances = views(&db, caller.account, places).await?;
     Ok(Json(Balances { affiliate: row.slug, balances }))
 }
 

@@ -292,9 +292,9 @@ async fn explain(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<Explanation>, ApiError> {
-    let db = api.store.reader();
-    let row = find(db, caller.account, &id).await?;
-    Explanation::load(db, caller.account, row.id).await.map(Json)
+    let db = api.store.snapshot().await?;
+    let row = find(&db, caller.account, &id).await?;
+    Explanation::load(&db, caller.account, row.id).await.map(Json)
 }
 
 /// Approve a commission

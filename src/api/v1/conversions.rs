@@ -330,9 +330,9 @@ async fn read(
     caller: Caller,
     Segment(id): Segment,
 ) -> Result<Json<ConversionDetail>, ApiError> {
-    let db = api.store.reader();
-    let row = find(db, caller.account, &id).await?;
-    detail(db, caller.account, row).await.map(Json)
+    let db = api.store.snapshot().await?;
+    let row = find(&db, caller.account, &id).await?;
+    detail(&db, caller.account, row).await.map(Json)
 }
 
 /// Read a held conversion

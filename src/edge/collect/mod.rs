@@ -15,7 +15,7 @@ pub(crate) mod report;
 
 use std::{net::IpAddr, rc::Rc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header, request::Parts};
 use hyper::body::Body as HttpBody;
 use serde::Serialize;
@@ -389,13 +389,12 @@ async fn stamp(core: &Core, read: &mut [Result<Taken, Refusal>]) -> Vec<Record> 
             None => {}
         }
     }
+    let mut buffer = BytesMut::new();
     let repeats = if clicks.is_empty() { Vec::new() } else { click_batch::duplicates(core, &clicks).await };
     for ((click, repeat), followed) in clicks.into_iter().zip(repeats).zip(followed) {
-        let id = click.click_id;
-        let click = click.into_event(&core.parts.hasher, repeat);
-        followed.class = click.class;
-        core.metrics().clicks(click.class).increment(1);
-        records.push(core.record(Topic::Clicks, id, now, Body::Click(Box::new(click))));
+        followed.class = if repeat.is_some() { TrafficClass::Duplicate } else { click.class };
+        core.metrics().clicks(followed.class).increment(1);
+        records.push(core.write_down(&mut buffer, &click, repeat, now));
     }
     records
 }

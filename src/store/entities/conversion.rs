@@ -9,6 +9,8 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
     pub account_id: i64,
+    /// The journal's number with which it came in: the order of arrival.
+    pub arrived_seq: i64,
     /// The journal's number with which it settled; none while it waits.
     pub seq: Option<i64>,
     /// `settled`, `pending`, `held`, `declined`, `replaced`, `rejected` (waited in vain).

@@ -127,7 +127,9 @@ fn tables() -> Vec<TableCreateStatement> {
 fn indexes() -> Vec<IndexCreateStatement> {
     vec![
         index("clicks", &["account_id", "id"]).to_owned(),
-        index("clicks", &["account_id", "tracking_id"]).to_owned(),
+        index("clicks", &["account_id", "tracking_id", "clicked_at"])
+            .and_where(Expr::col("tracking_id").is_not_null())
+            .to_owned(),
         index("click_rollups", &["account_id", "day"]).to_owned(),
         index("rejected_events", &["account_id", "id"]).to_owned(),
     ]

@@ -43,6 +43,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .table("conversions")
             .col(uuid("id"))
             .col(big_integer("account_id"))
+            .col(big_integer("arrived_seq"))
             .col(big_integer_null("seq"))
             .col(text("status"))
             .col(text("kind"))
@@ -124,6 +125,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .table("refunds")
             .col(uuid("id"))
             .col(big_integer("account_id"))
+            .col(big_integer("arrived_seq"))
             .col(big_integer_null("seq"))
             .col(text("status"))
             .col(uuid("event_id"))
@@ -182,10 +184,17 @@ fn indexes() -> Vec<IndexCreateStatement> {
     vec![
         unique("customers", &["program_id", "customer_id"]).to_owned(),
         index("customers", &["account_id", "id"]).to_owned(),
+        index("customers", &["account_id", "customer_id"]).to_owned(),
         index("conversions", &["account_id", "id"]).to_owned(),
         index("conversions", &["account_id", "status", "id"]).to_owned(),
         index("conversions", &["program_id", "kind", "external_id"]).to_owned(),
-        index("conversions", &["status", "waits_until"]).to_owned(),
+        // Repeats among held ones.
+        index("conversions", &["account_id", "event_id"]).to_owned(),
+        index("conversions", &["account_id", "external_id"]).to_owned(),
+        index("conversions", &["status", "received_at"]).to_owned(),
+        index("conversions", &["account_id", "arrived_seq"])
+            .and_where(Expr::col("waits_until").is_not_null())
+            .to_owned(),
         index("conversions", &["affiliate_id", "id"]).to_owned(),
         index("claims", &["holder"]).to_owned(),
         index("commission_lines", &["account_id", "id"]).to_owned(),
@@ -194,6 +203,9 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("refunds", &["conversion_id"]).to_owned(),
         index("refunds", &["awaited_claim"]).to_owned(),
         index("refunds", &["account_id", "id"]).to_owned(),
+        index("refunds", &["status", "received_at"]).to_owned(),
+        index("refunds", &["waits_until"]).to_owned(),
         index("postings", &["line_id"]).to_owned(),
+        index("postings", &["affiliate_id", "seq"]).to_owned(),
     ]
 }

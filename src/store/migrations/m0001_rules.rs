@@ -191,6 +191,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         unique("links", &["account_id", "code"]).to_owned(),
         unique("links", &["uid"]).to_owned(),
         index("links", &["account_id", "id"]).to_owned(),
+        index("links", &["account_id", "source_id", "asset_id"]).to_owned(),
         index("links", &["affiliate_id"]).to_owned(),
         index("links", &["program_id"]).to_owned(),
         // A deleted coupon frees its code.

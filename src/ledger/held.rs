@@ -1,0 +1,128 @@
+//! Held conversions: believed only once somebody accepts them (MONEY 3, DESIGN section 8).
+//!
+//! A held conversion claims nothing. So whoever may send held ones, which is everybody, can neither keep another's
+//! out nor make it a conflict: it is held beside others of the same id, and it is the duplicate of what was taken.
+
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+};
+use uuid::Uuid;
+
+use super::{
+    Applied, Effect, Evidence, LedgerError, Terms,
+    claims::{self, Claim},
+    conversion::{
+        Case, conclude, find_waiting, new_row, read_input, rejected, replace as replace_by, status, taken,
+    },
+    journal::Entry,
+    programs, refund,
+};
+use crate::{
+    domain::{ids::ProgramId, time::Timestamp},
+    events::Conversion,
+    store::entities::conversion,
+};
+
+/// A conversion came in that is not believed as it is.
+pub(super) async fn hold(
+    entry: &mut Entry<'_>,
+    case: &Case<'_>,
+    terms: Terms,
+) -> Result<Applied, LedgerError> {
+    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
+        return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
+    }
+    if let Err(reason) = case.check_occurred_at(terms) {
+        return Ok(rejected(reason, None, Vec::new()));
+    }
+    let program = match &case.conversion.program {
+        Some(slug) => programs::by_slug(entry.tx, entry.account, slug).await?.map(|row| ProgramId(row.id)),
+        None => None,
+    };
+    if let (Some(program), Some(external)) = (program, &case.conversion.external_id)
+        && let Some(of) = taken(entry, case, program, external).await?
+    {
+        return Ok(Applied::unchanged(Effect::Duplicate { of }));
+    }
+    let same = conversion::Entity::find()
+        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .filter(conversion::Column::EventId.eq(case.event_id))
+        .filter(conversion::Column::Status.eq(status::HELD))
+        .filter(conversion::Column::Fingerprint.eq(&case.conversion.fingerprint))
+        .one(entry.tx)
+        .await?;
+    if let Some(row) = same {
+        return Ok(Applied::unchanged(Effect::Duplicate { of: row.id }));
+    }
+    let id = entry.new_id();
+    let mut row = new_row(entry, case, id, status::HELD)?;
+    row.program_id = Set(program.map(|program| program.0));
+    row.insert(entry.tx).await?;
+    Ok(Applied::changed(Effect::Held { id }))
+}
+
+/// Somebody accepted a held conversion: it settles at this place in the order.
+pub(super) async fn accept(
+    entry: &mut Entry<'_>,
+    id: Uuid,
+    evidence: &Evidence,
+    terms: Terms,
+) -> Result<Applied, LedgerError> {
+    let row = find_waiting(entry, id, status::HELD).await?;
+    let conversion: Conversion = read_input(&row)?;
+    let case = Case {
+        conversion: &conversion,
+        event_id: row.event_id,
+        received_at: Timestamp(row.received_at),
+        origin: None,
+        evidence,
+        waits_until: entry.at + terms.pending_time_ms,
+        waited_out: false,
+        waiting: Some(row),
+    };
+    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
+        return replace_by(entry, case, claim.holder).await;
+    }
+    conclude(entry, case, true).await
+}
+
+pub(super) async fn decline(entry: &Entry<'_>, id: Uuid) -> Result<Applied, LedgerError> {
+    let mut row = find_waiting(entry, id, status::HELD).await?.into_active_model();
+    row.status = Set(status::DECLINED.to_owned());
+    row.update(entry.tx).await?;
+    refund::orphan(entry, id).await?;
+    Ok(Applied::changed(Effect::Declined { id }))
+}
+
+/// Held ones of the same external id become duplicates of the one that settled. One that names another program stays;
+/// one that names none goes by its external id alone.
+pub(super) async fn replace(
+    entry: &Entry<'_>,
+    settled: Uuid,
+    conversion: &Conversion,
+    program: ProgramId,
+) -> Result<Vec<Uuid>, LedgerError> {
+    let Some(external) = &conversion.external_id else { return Ok(Vec::new()) };
+    let held = conversion::Entity::find()
+        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .filter(conversion::Column::Status.eq(status::HELD))
+        .filter(conversion::Column::Kind.eq(conversion.kind.as_str()))
+        .filter(conversion::Column::ExternalId.eq(external.as_str()))
+        .filter(
+            Condition::any()
+                .add(conversion::Column::ProgramId.is_null())
+                .add(conversion::Column::ProgramId.eq(program.0)),
+        )
+        .order_by_asc(conversion::Column::ArrivedSeq)
+        .all(entry.tx)
+        .await?;
+    let mut replaced = Vec::new();
+    for row in held {
+        replaced.push(row.id);
+        refund::follow(entry, row.id, settled).await?;
+        let mut row = row.into_active_model();
+        row.status = Set(status::REPLACED.to_owned());
+        row.update(entry.tx).await?;
+    }
+    Ok(replaced)
+}
