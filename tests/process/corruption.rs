@@ -1,9 +1,17 @@
 //! Whatever is changed behind the ledger's back is found by one of the three proofs, which says what it is.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use rusqlite::Connection;
 use serde_json::json;
+use tokio_util::sync::CancellationToken;
 
 use crate::folder::Folder;
 
@@ -85,7 +93,10 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
         ),
         (
             "DELETE FROM commission_lines WHERE amount = 500",
-            &[(VERIFY, &["2 postings belong to lines that are not stored"]), (REPLAY, &["DIFFERENCE  commission line"])],
+            &[
+                (VERIFY, &["2 postings belong to lines that are not stored"]),
+                (REPLAY, &["DIFFERENCE  commission line"]),
+            ],
         ),
         (
             "UPDATE conversions SET amount = 1 WHERE external_id = 'one'",
@@ -100,10 +111,7 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
         ),
         (
             "DELETE FROM refunds",
-            &[
-                (RECONCILE, &["events ended as settled, the store has"]),
-                (REPLAY, &["DIFFERENCE  refund"]),
-            ],
+            &[(RECONCILE, &["events ended as settled, the store has"]), (REPLAY, &["DIFFERENCE  refund"])],
         ),
         (
             "DELETE FROM rejected_events",
@@ -175,4 +183,35 @@ async fn reconcile_tells_machines_the_same() {
     let seen: i64 = streams.iter().map(|stream| stream["seen"].as_i64().unwrap()).sum();
     let markers: usize = streams.len();
     assert_eq!(seen, 2 + 6 + i64::try_from(markers).unwrap(), "clicks, reports and one marker per stream");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_proofs_hold_while_work_goes_on() {
+    const PROOFS: usize = 2;
+    let folder = Folder::new();
+    let waypost = Arc::new(folder.dev().await);
+    let token = waypost.follow("jane").await.token;
+    let (stop, sent) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
+    let work = {
+        let (waypost, stop, sent) = (waypost.clone(), stop.clone(), sent.clone());
+        tokio::spawn(async move {
+            while !stop.is_cancelled() {
+                let id = format!("order-{}", sent.load(Ordering::Relaxed));
+                let event =
+                    json!({"program": "demo-shop", "external_id": id, "amount": "50.00", "click_id": token});
+                waypost.accepted("conversion", &event).await;
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    for _ in 0..PROOFS {
+        let before = sent.load(Ordering::Relaxed);
+        tokio::task::block_in_place(|| folder.assert_adds_up());
+        assert!(sent.load(Ordering::Relaxed) > before, "work went on");
+    }
+    stop.cancel();
+    work.await.unwrap();
+    folder.settled().await;
+    Arc::into_inner(waypost).unwrap().stop().await;
+    folder.assert_adds_up();
 }
