@@ -1,5 +1,7 @@
 //! `waypost account create|list`.
 
+use sea_orm::DbErr;
+
 use super::{
     cli::{AccountCommand, AccountCreateArgs},
     data_dir::DataDir,
@@ -38,11 +40,11 @@ async fn create(store: &Store, args: &AccountCreateArgs) -> Result<(), Failure> 
     let account = accounts::create(&tx, &args.slug, name, at).await.map_err(parts::store_failed)?;
     for host in &args.domains {
         let host = host.to_ascii_lowercase();
-        accounts::add_domain(&tx, account, &host, None, at).await.map_err(|error| match error.sql_err() {
-            Some(sea_orm::SqlErr::UniqueConstraintViolation(_)) => {
+        accounts::add_domain(&tx, account, &host, None, at).await.map_err(|error| match error {
+            DbErr::RecordNotInserted => {
                 Failure::new(Code::CantCreate, format!("the host `{host}` is an account's already"))
             }
-            _ => parts::store_failed(error),
+            other => parts::store_failed(other),
         })?;
     }
     tx.commit().await.map_err(parts::store_failed)?;

@@ -1,7 +1,7 @@
 //! `waypost migrate`: makes the store or brings its schema up to date.
 
 use super::{data_dir::DataDir, exit::Failure, output::say, parts, process};
-use crate::{config::Settings, store::Store};
+use crate::config::Settings;
 
 pub fn run(settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(migrate(settings))
@@ -10,7 +10,7 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
 async fn migrate(settings: &Settings) -> Result<(), Failure> {
     let folder = DataDir::open(&settings.data_dir, &[])?;
     let path = folder.store_path(settings);
-    let store = Store::connect(&Store::sqlite_url(&path)).await.map_err(parts::store_failed)?;
+    let store = parts::connect(&path).await?;
     let pending = store.pending_migrations().await.map_err(parts::store_failed)?;
     store.migrate().await.map_err(parts::store_failed)?;
     store.close().await.map_err(parts::store_failed)?;

@@ -1,8 +1,8 @@
 //! The parts that several commands are made of.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use sea_orm::DbErr;
+use sea_orm::{DbErr, RuntimeErr};
 
 use super::{
     data_dir::DataDir,
@@ -25,7 +25,32 @@ use crate::{
 
 /// The store of a data folder, made or brought up to date.
 pub async fn open_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
-    Store::open(&Store::sqlite_url(&folder.store_path(settings))).await.map_err(store_failed)
+    let store = connect(&folder.store_path(settings)).await?;
+    store.migrate().await.map_err(store_failed)?;
+    Ok(store)
+}
+
+/// Connects to the store in a file as it is; an empty one is made when it is not there.
+pub async fn connect(path: &Path) -> Result<Store, Failure> {
+    Store::connect(&Store::sqlite_url(path)).await.map_err(|error| {
+        if is_damage(&error) {
+            let message = format!("{} is not a store, or is damaged: {error}", path.display());
+            return Failure::new(Code::Data, message)
+                .with_hint("Restore the file from a copy, or name another folder with --data-dir.");
+        }
+        let message = format!("the store at {} cannot be opened: {error}", path.display());
+        Failure::new(Code::Unavailable, message).with_hint("Check the path and that the disk has room.")
+    })
+}
+
+/// What SQLite says of a file that is none of its own, or no longer.
+fn is_damage(error: &DbErr) -> bool {
+    const CORRUPT: &str = "11";
+    const NOT_A_DATABASE: &str = "26";
+    let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else { return false };
+    let RuntimeErr::SqlxError(cause) = cause else { return false };
+    let code = cause.as_database_error().and_then(|error| error.code());
+    matches!(code.as_deref(), Some(CORRUPT | NOT_A_DATABASE))
 }
 
 /// The store of a data folder as it is; it must be there with this build's schema.
@@ -36,7 +61,7 @@ pub async fn existing_store(folder: &DataDir, settings: &Settings) -> Result<Sto
         let hint = "`waypost dev` and `waypost migrate` make one; --data-dir names another folder.";
         return Err(Failure::new(Code::NoInput, message).with_hint(hint));
     }
-    let store = Store::connect(&Store::sqlite_url(&path)).await.map_err(store_failed)?;
+    let store = connect(&path).await?;
     let pending = store.pending_migrations().await.map_err(store_failed)?;
     if !pending.is_empty() {
         let message = format!("the store at {} has an older schema ({})", path.display(), pending.join(", "));
@@ -46,7 +71,8 @@ pub async fn existing_store(folder: &DataDir, settings: &Settings) -> Result<Sto
 }
 
 pub fn store_failed(error: DbErr) -> Failure {
-    Failure::new(Code::Unavailable, format!("the store failed: {error}"))
+    let code = if is_damage(&error) { Code::Data } else { Code::Unavailable };
+    Failure::new(code, format!("the store failed: {error}"))
         .with_hint("Check that the disk has room and that the file is a store of Waypost.")
 }
 
@@ -75,7 +101,13 @@ pub fn open_spool(folder: &DataDir, settings: &Settings) -> Result<Spool, Failur
 }
 
 pub fn spool_failed(error: &SpoolError) -> Failure {
-    Failure::new(Code::Io, format!("the event log cannot be opened: {error}"))
+    let code = match error {
+        SpoolError::NotALog(_) | SpoolError::Version { .. } | SpoolError::Damaged { .. } => Code::Data,
+        SpoolError::Missing(_) | SpoolError::NoWal(_) | SpoolError::Failed { .. } | SpoolError::Thread(_) => {
+            Code::Io
+        }
+    };
+    Failure::new(code, format!("the event log cannot be opened: {error}"))
         .with_hint("Check that the disk has room and that the file is an event log of Waypost.")
 }
 

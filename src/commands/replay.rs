@@ -21,7 +21,8 @@ pub fn run(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
         let original = parts::existing_store(&folder, settings).await?;
         let (path, keep) = target(args, &folder)?;
         let copy = Store::open(&Store::sqlite_url(&path)).await.map_err(parts::store_failed)?;
-        let replayed = replay(&original, &copy).await;
+        let snapshot = original.snapshot().await.map_err(parts::store_failed)?;
+        let replayed = replay(&snapshot, &copy).await;
         copy.close().await.map_err(parts::store_failed)?;
         if !keep {
             remove(&path);

@@ -35,6 +35,8 @@ pub fn run(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
 async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     let folder = DataDir::open(&settings.data_dir, &[Role::Settle])?;
     let metrics = process::install_metrics()?;
+    // Every series is there from the start, also while no edge has made the log yet.
+    let settlement_metrics = SettlementMetrics::register();
     let secrets = folder.secrets(settings)?;
     let process = Process::start(settings, metrics, &[Condition::StoreReady]).await?;
     let store = parts::open_store(&folder, settings).await?;
@@ -48,7 +50,7 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
             store: store.clone(),
             intake: parts::intake(settings, &secrets),
             settings: settings.settlement.clone(),
-            metrics: SettlementMetrics::register(),
+            metrics: settlement_metrics,
         };
         let mut tasks = JoinSet::new();
         let days = settings.settlement.click_retention_days;

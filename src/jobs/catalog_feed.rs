@@ -1,7 +1,7 @@
 //! Brings the catalog's records from the store's outbox to an edge on the same machine.
 //!
 //! Records have ascending versions that become visible in order, so "all above the last" misses none. The first
-//! round reads everything; then changes follow within [`INTERVAL`]. Works across processes on one data folder too.
+//! round reads everything; then changes follow within a tenth of a second. Works across processes on one data folder too.
 
 use std::{sync::Arc, time::Duration};
 

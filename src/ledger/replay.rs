@@ -2,14 +2,13 @@
 //!
 //! The journal alone must rebuild every version of the rules, conversion, refund, claim, customer, line, change, posting
 //! and balance, ids included: whatever differs was written past the ledger, or a rule has changed without a version.
-//! Nobody may write to the original meanwhile.
 
 use std::{cmp::Ordering, pin::pin};
 
 use futures_util::TryStreamExt;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, DbErr, EntityTrait, IntoActiveModel, Iterable, ModelTrait,
-    PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Select, Set, Value,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable,
+    ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Select, Set, StreamTrait, Value,
 };
 use uuid::Uuid;
 
@@ -44,10 +43,14 @@ pub struct Replay {
     pub differences: Vec<String>,
 }
 
-/// Replays the journal of `original` into `copy`, which must be empty, and compares.
-pub async fn replay(original: &Store, copy: &Store) -> Result<Replay, LedgerError> {
+/// Replays the journal of `original` into `copy`, which must be empty, and compares. While others write, hand over a
+/// transaction: it sees one state of the store.
+pub async fn replay<C>(original: &C, copy: &Store) -> Result<Replay, LedgerError>
+where
+    C: ConnectionTrait + StreamTrait,
+{
     let mut report = Replay::default();
-    for row in accounts::list(original.reader()).await? {
+    for row in accounts::list(original).await? {
         report.accounts += 1;
         replay_account(original, copy, row, &mut report).await?;
     }
@@ -65,7 +68,7 @@ pub async fn replay(original: &Store, copy: &Store) -> Result<Replay, LedgerErro
 }
 
 async fn replay_account(
-    original: &Store,
+    original: &impl ConnectionTrait,
     copy: &Store,
     row: account::Model,
     report: &mut Replay,
@@ -84,7 +87,7 @@ async fn replay_account(
             .filter(journal_entry::Column::Seq.gt(seq))
             .order_by_asc(journal_entry::Column::Seq)
             .limit(PAGE)
-            .all(original.reader())
+            .all(original)
             .await?;
         if entries.is_empty() {
             if seq != last {
@@ -121,14 +124,18 @@ impl Replay {
 }
 
 /// Compares two tables row by row. Both are read in the order of their primary key, one row of each at a time.
-async fn compare<E>(original: &Store, copy: &Store, what: &str, report: &mut Replay) -> Result<(), DbErr>
+async fn compare<E>(
+    original: &(impl ConnectionTrait + StreamTrait),
+    copy: &Store,
+    what: &str,
+    report: &mut Replay,
+) -> Result<(), DbErr>
 where
     E: EntityTrait,
     E::Model: ModelTrait<Entity = E> + Compared + PartialEq + std::fmt::Debug + Send + Sync,
 {
-    let (left, right) = (original.reader(), copy.reader());
-    let mut left = pin!(ordered::<E>().stream(left).await?);
-    let mut right = pin!(ordered::<E>().stream(right).await?);
+    let mut left = pin!(ordered::<E>().stream(original).await?);
+    let mut right = pin!(ordered::<E>().stream(copy.reader()).await?);
     let (mut stored, mut again) = (left.try_next().await?, right.try_next().await?);
     loop {
         let order = match (&stored, &again) {

@@ -450,7 +450,7 @@ impl Shop {
     pub async fn replay(&self) -> replay::Replay {
         let folder = tempfile::tempdir().unwrap();
         let copy = Store::open(&Store::sqlite_url(&folder.path().join("copy.db"))).await.unwrap();
-        let report = replay::replay(&self.store, &copy).await.unwrap();
+        let report = replay::replay(self.store.reader(), &copy).await.unwrap();
         copy.close().await.unwrap();
         report
     }

@@ -9,13 +9,13 @@
     reason = "helpers of tests stop at the unexpected, as tests do"
 )]
 
+mod admin;
 mod apart;
 mod cli;
 mod corruption;
+mod exit_codes;
 mod folder;
 mod kill;
-mod metrics;
-mod probes;
 mod race;
 mod restart;
 mod running;

@@ -49,7 +49,10 @@ pub enum SpoolError {
 
 impl SpoolError {
     fn at(path: &Path) -> impl Fn(rusqlite::Error) -> Self {
-        |source| Self::Failed { path: path.to_owned(), source }
+        |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase) => Self::NotALog(path.to_owned()),
+            _ => Self::Failed { path: path.to_owned(), source },
+        }
     }
 }
 

@@ -1,0 +1,81 @@
+//! The admin listener: every series is there from the start, and probes tell the truth.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use reqwest::StatusCode;
+
+use crate::folder::Folder;
+
+/// The names of all series in the source of the telemetry, those of its own tests left out.
+fn named() -> BTreeSet<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/telemetry");
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for line in code.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            for literal in line.split('"').skip(1).step_by(2).filter(|text| text.starts_with("waypost_")) {
+                names.insert(literal.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[tokio::test]
+async fn every_series_is_there_from_the_start() {
+    let folder = Folder::new();
+    let waypost = folder.dev().await;
+    let (status, text) = waypost.admin("/metrics").await;
+    assert_eq!(status, StatusCode::OK);
+    let names = named();
+    assert!(names.len() > 30, "{names:?}");
+    let missing = |what: &str, of: &dyn Fn(&str) -> String| {
+        let missing: Vec<_> =
+            names.iter().filter(|name| !text.lines().any(|line| line.starts_with(&of(name)))).collect();
+        assert!(missing.is_empty(), "{what} is missing of {missing:?}");
+    };
+    missing("the type", &|name| format!("# TYPE {name} "));
+    missing("the help text", &|name| format!("# HELP {name} "));
+    let known: BTreeSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let unknown: Vec<_> = known.into_iter().filter(|name| !names.contains(*name)).collect();
+    assert!(unknown.is_empty(), "{unknown:?} are not named in src/telemetry");
+
+    let value = |series: &str| {
+        let of = |text: &str| -> Option<f64> {
+            text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+        };
+        of(&text).unwrap_or_else(|| panic!("{series} is missing"))
+    };
+    assert_eq!(value("waypost_edge_clicks_lost_total"), 0.0);
+    waypost.follow("jane").await;
+    let token = waypost.follow("jane").await.token;
+    let event = serde_json::json!({"program": "demo-shop", "external_id": "one", "amount": "1.00", "click_id": token});
+    waypost.accepted("conversion", &event).await;
+    folder.settled().await;
+    let (_, text) = waypost.admin("/metrics").await;
+    for line in [
+        "waypost_edge_redirects_total{outcome=\"attributed\"} 2",
+        "waypost_edge_events_total{outcome=\"accepted\"} 1",
+        "waypost_edge_clicks_total{class=\"valid\"} 1",
+        "waypost_edge_clicks_total{class=\"duplicate\"} 1",
+        "waypost_edge_clicks_stored_total 2",
+        "waypost_settled_events_total{topic=\"clicks\",outcome=\"stored\"} 2",
+        "waypost_settled_events_total{topic=\"conversions\",outcome=\"settled\"} 1",
+        "waypost_edge_redirect_seconds_count 2",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+    }
+    waypost.stop().await;
+}
+
+#[tokio::test]
+async fn probes_tell_the_truth() {
+    let folder = Folder::new();
+    let waypost = folder.dev().await;
+    assert_eq!(waypost.admin("/healthz").await, (StatusCode::OK, "ok\n".to_owned()));
+    assert_eq!(waypost.admin("/readyz").await, (StatusCode::OK, r#"{"ready":true,"missing":[]}"#.to_owned()));
+    assert_eq!(waypost.admin("/elsewhere").await.0, StatusCode::NOT_FOUND);
+    waypost.stop().await;
+}
