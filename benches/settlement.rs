@@ -1,7 +1,7 @@
 //! How many conversions and clicks a second settlement takes from the log into a SQLite file: each figure is the time of
 //! a whole backlog, in batches of 500 with one sync to the disk each.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_debug_implementations)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_arithmetic, missing_debug_implementations)]
 
 use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
 
