@@ -185,7 +185,7 @@ impl World {
         assert_eq!(self.reconcile().await.differences, Vec::<String>::new());
         let path = self.folder.path().join(format!("copy-{}.db", Uuid::now_v7()));
         let copy = Store::open(&Store::sqlite_url(&path)).await.unwrap();
-        let replayed = replay::replay(&self.store, &copy).await.unwrap();
+        let replayed = replay::replay(self.store.reader(), &copy).await.unwrap();
         assert_eq!((replayed.differing, replayed.differences), (0, Vec::new()));
         copy.close().await.unwrap();
     }
