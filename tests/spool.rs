@@ -288,7 +288,7 @@ fn what_is_no_log_is_refused_and_left_alone() {
     assert!(matches!(opened(), Err(SpoolError::NotALog(_))));
     fs::write(&path, b"some text that is no database, but long enough to be read as one: nothing more")
         .unwrap();
-    assert!(matches!(opened(), Err(SpoolError::Failed { .. })));
+    assert!(matches!(opened(), Err(SpoolError::NotALog(_))));
     fs::remove_file(&path).unwrap();
     drop(opened().unwrap());
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 2).unwrap();

@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::{
     Applied, Effect, Evidence, LedgerError, Terms,
+    case::{Case, find_waiting, new_row, read_input, taken},
     claims::{self, Claim},
     facts, held,
     journal::Entry,
     lines,
     programs::{self, ProgramThen, program_at},
-    refund,
+    refund, status,
 };
 use crate::{
     domain::{
@@ -24,52 +25,9 @@ use crate::{
         reason::{Rejection, Waits, Warning},
         time::Timestamp,
     },
-    events::{Authority, Conversion, Event, Origin},
-    store::entities::{conversion, customer},
+    events::{Authority, Conversion, Event},
+    store::entities::customer,
 };
-
-/// Statuses of a stored conversion.
-pub(super) mod status {
-    pub const SETTLED: &str = "settled";
-    pub const PENDING: &str = "pending";
-    pub const HELD: &str = "held";
-    pub const DECLINED: &str = "declined";
-    /// The authenticated one took its place.
-    pub const REPLACED: &str = "replaced";
-    /// It waited in vain.
-    pub const REJECTED: &str = "rejected";
-}
-
-/// A conversion on its way through the rules.
-pub(super) struct Case<'a> {
-    pub conversion: &'a Conversion,
-    pub event_id: Uuid,
-    pub received_at: Timestamp,
-    pub origin: Option<&'a Origin>,
-    pub evidence: &'a Evidence,
-    /// The stored row of one that waited.
-    pub waiting: Option<conversion::Model>,
-    /// Until when it waits if the rules say so.
-    pub waits_until: Timestamp,
-    pub waited_out: bool,
-}
-
-impl Case<'_> {
-    pub fn occurred_at(&self) -> Timestamp {
-        self.conversion.occurred_at.unwrap_or(self.received_at)
-    }
-
-    pub fn check_occurred_at(&self, terms: Terms) -> Result<(), Rejection> {
-        let may_import = self.conversion.authority == Authority::Import;
-        let occurred_at = self.occurred_at();
-        attribution::check_occurred_at(occurred_at, self.received_at, terms.max_age_days, may_import)
-    }
-
-    /// The id of the row that waited does not stand in its own way.
-    fn is_self(&self, holder: Uuid) -> bool {
-        self.waiting.as_ref().is_some_and(|row| row.id == holder)
-    }
-}
 
 /// What the rules said, before anything is written.
 enum Verdict {
@@ -113,12 +71,37 @@ pub(super) async fn receive(
         if claim.fingerprint == conversion.fingerprint {
             return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
         }
-        return Ok(rejected(Rejection::IdempotencyConflict, None, Vec::new()));
+        return Ok(Applied::rejected(Rejection::IdempotencyConflict, None, Vec::new()));
     }
     if let Err(reason) = case.check_occurred_at(terms) {
-        return Ok(rejected(reason, None, Vec::new()));
+        return Ok(Applied::rejected(reason, None, Vec::new()));
     }
     conclude(entry, case, false).await
+}
+
+/// Somebody accepted a held conversion: it settles at this place in the order.
+pub(super) async fn accept(
+    entry: &mut Entry<'_>,
+    id: Uuid,
+    evidence: &Evidence,
+    terms: Terms,
+) -> Result<Applied, LedgerError> {
+    let row = find_waiting(entry, id, status::HELD).await?;
+    let conversion: Conversion = read_input(&row)?;
+    let case = Case {
+        conversion: &conversion,
+        event_id: row.event_id,
+        received_at: Timestamp(row.received_at),
+        origin: None,
+        evidence,
+        waits_until: entry.at + terms.pending_time_ms,
+        waited_out: false,
+        waiting: Some(row),
+    };
+    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
+        return replace(entry, case, claim.holder).await;
+    }
+    conclude(entry, case, true).await
 }
 
 /// A pending conversion is tried again, from the first input on.
@@ -141,31 +124,6 @@ pub(super) async fn retry(
         waiting: Some(row),
     };
     conclude(entry, case, false).await
-}
-
-pub(super) async fn find_waiting(
-    entry: &Entry<'_>,
-    id: Uuid,
-    status: &'static str,
-) -> Result<conversion::Model, LedgerError> {
-    let row = conversion::Entity::find_by_id(id)
-        .filter(conversion::Column::AccountId.eq(entry.account.0))
-        .one(entry.tx)
-        .await?
-        .ok_or(LedgerError::NotFound("conversion"))?;
-    if row.status != status {
-        let message = format!("the conversion is {}, not {status}", row.status);
-        return Err(LedgerError::NotPossible { code: "not_waiting", message });
-    }
-    Ok(row)
-}
-
-pub(super) fn read_input(row: &conversion::Model) -> Result<Conversion, LedgerError> {
-    serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("conversion", error))
-}
-
-pub(super) fn rejected(reason: Rejection, detail: Option<String>, passed_over: Vec<PassedOver>) -> Applied {
-    Applied::unchanged(Effect::Rejected { reason, detail, passed_over })
 }
 
 /// Asks the rules and writes what they say.
@@ -251,17 +209,6 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
         Some(program) if !program.deleted => price(conversion, resolved, program),
         _ => Ok(Verdict::Rejected(Rejection::UnknownProgram, None, resolved.passed_over)),
     }
-}
-
-/// Who holds the external id, if somebody else does.
-pub(super) async fn taken(
-    entry: &Entry<'_>,
-    case: &Case<'_>,
-    program: ProgramId,
-    external: &str,
-) -> Result<Option<Uuid>, LedgerError> {
-    let claim = claims::holder(entry, Claim::Conversion(program, case.conversion.kind, external)).await?;
-    Ok(claim.map(|claim| claim.holder).filter(|holder| !case.is_self(*holder)))
 }
 
 fn price(conversion: &Conversion, resolved: Resolved, program: ProgramThen) -> Result<Verdict, LedgerError> {
@@ -437,51 +384,4 @@ async fn bind_customer(
     };
     customer::Entity::insert(row).exec_without_returning(entry.tx).await?;
     Ok(Some(id))
-}
-
-pub(super) fn new_row(
-    entry: &Entry<'_>,
-    case: &Case<'_>,
-    id: Uuid,
-    status: &'static str,
-) -> Result<conversion::ActiveModel, LedgerError> {
-    let input = serde_json::to_value(case.conversion).map_err(|e| LedgerError::damaged("conversion", e))?;
-    let origin = case.origin.filter(|origin| origin.is_edge());
-    Ok(conversion::ActiveModel {
-        id: Set(id),
-        account_id: Set(entry.account.0),
-        arrived_seq: Set(entry.seq),
-        seq: Set(None),
-        status: Set(status.to_owned()),
-        kind: Set(case.conversion.kind.as_str().to_owned()),
-        event_id: Set(case.event_id),
-        fingerprint: Set(case.conversion.fingerprint.clone()),
-        program_id: Set(None),
-        affiliate_id: Set(None),
-        link_id: Set(None),
-        customer_id: Set(None),
-        click_id: Set(None),
-        external_id: Set(case.conversion.external_id.clone()),
-        amount: Set(0),
-        refunded: Set(0),
-        currency: Set(None),
-        occurred_at: Set(case.occurred_at().0),
-        received_at: Set(case.received_at.0),
-        settled_at: Set(None),
-        waits_for: Set(None),
-        waits_until: Set(None),
-        resolved_by: Set(None),
-        warnings: Set(json!([])),
-        review: Set(false),
-        attribution: Set(json!(null)),
-        input: Set(input),
-        edge: Set(origin.map(|origin| origin.edge.to_string())),
-        boot: Set(origin.map(|origin| origin.boot)),
-        stream: Set(origin.map(|origin| origin.stream.to_string())),
-    })
-}
-
-/// Whether a refund that names this conversion still has to wait for it.
-pub(super) fn is_waiting(row: &conversion::Model) -> bool {
-    matches!(row.status.as_str(), status::PENDING | status::HELD)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
-use super::{LedgerError, conversion::status, lines, programs};
+use super::{LedgerError, lines, programs, status};
 use crate::{
     domain::{
         explanation::{self, Change, RefundFact, Step, Story},

@@ -9,19 +9,13 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Applied, Effect, Evidence, LedgerError, Terms,
+    Applied, Effect, LedgerError, Terms,
+    case::{Case, find_waiting, new_row, taken},
     claims::{self, Claim},
-    conversion::{
-        Case, conclude, find_waiting, new_row, read_input, rejected, replace as replace_by, status, taken,
-    },
     journal::Entry,
-    programs, refund,
+    programs, refund, status,
 };
-use crate::{
-    domain::{ids::ProgramId, time::Timestamp},
-    events::Conversion,
-    store::entities::conversion,
-};
+use crate::{domain::ids::ProgramId, events::Conversion, store::entities::conversion};
 
 /// A conversion came in that is not believed as it is.
 pub(super) async fn hold(
@@ -33,7 +27,7 @@ pub(super) async fn hold(
         return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
     }
     if let Err(reason) = case.check_occurred_at(terms) {
-        return Ok(rejected(reason, None, Vec::new()));
+        return Ok(Applied::rejected(reason, None, Vec::new()));
     }
     let program = match &case.conversion.program {
         Some(slug) => programs::by_slug(entry.tx, entry.account, slug).await?.map(|row| ProgramId(row.id)),
@@ -59,31 +53,6 @@ pub(super) async fn hold(
     row.program_id = Set(program.map(|program| program.0));
     row.insert(entry.tx).await?;
     Ok(Applied::changed(Effect::Held { id }))
-}
-
-/// Somebody accepted a held conversion: it settles at this place in the order.
-pub(super) async fn accept(
-    entry: &mut Entry<'_>,
-    id: Uuid,
-    evidence: &Evidence,
-    terms: Terms,
-) -> Result<Applied, LedgerError> {
-    let row = find_waiting(entry, id, status::HELD).await?;
-    let conversion: Conversion = read_input(&row)?;
-    let case = Case {
-        conversion: &conversion,
-        event_id: row.event_id,
-        received_at: Timestamp(row.received_at),
-        origin: None,
-        evidence,
-        waits_until: entry.at + terms.pending_time_ms,
-        waited_out: false,
-        waiting: Some(row),
-    };
-    if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
-        return replace_by(entry, case, claim.holder).await;
-    }
-    conclude(entry, case, true).await
 }
 
 pub(super) async fn decline(entry: &Entry<'_>, id: Uuid) -> Result<Applied, LedgerError> {

@@ -4,6 +4,7 @@
 //! account's journal, all in the caller's transaction. "Before" in the rules means a lower `seq`. A command that
 //! changes nothing (a repeat, a rejected event) takes no place in the order and is not journaled.
 
+mod case;
 mod claims;
 mod command;
 mod conversion;
@@ -20,6 +21,7 @@ mod programs;
 mod refund;
 pub mod replay;
 mod rules;
+mod status;
 pub mod verify;
 
 pub use command::{Command, PutAffiliate, PutCoupon, PutLink, PutProgram, Terms};
@@ -99,6 +101,10 @@ impl Applied {
     fn unchanged(effect: Effect) -> Self {
         Self { effect, changed: false }
     }
+
+    fn rejected(reason: Rejection, detail: Option<String>, passed_over: Vec<PassedOver>) -> Self {
+        Self::unchanged(Effect::Rejected { reason, detail, passed_over })
+    }
 }
 
 /// Lets a command take effect, in the caller's transaction.
@@ -141,7 +147,7 @@ async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, Le
         }
         Command::GiveUpRefund { refund } => return refund::give_up(entry, *refund).await,
         Command::AcceptHeld { conversion, evidence, terms } => {
-            return held::accept(entry, *conversion, evidence, *terms).await;
+            return conversion::accept(entry, *conversion, evidence, *terms).await;
         }
         Command::DeclineHeld { conversion } => return held::decline(entry, *conversion).await,
         Command::ApproveLine { line } => return lines::review(entry, *line, Decision::Approve).await,

@@ -7,7 +7,7 @@ use sea_orm::{
     sea_query::SelectStatement,
 };
 
-use super::{LedgerError, journal::Entry, rules::EVERY_PROGRAM};
+use super::{LedgerError, journal::Entry};
 use crate::{
     domain::{
         amount::Currency,
@@ -18,6 +18,9 @@ use crate::{
     },
     store::entities::{program, program_version, standing},
 };
+
+/// In `standings`, the program that stands for all programs.
+pub(super) const EVERY_PROGRAM: i64 = 0;
 
 /// A program with the version of its settings that was in force.
 #[derive(Clone)]

@@ -9,9 +9,8 @@ use uuid::Uuid;
 use super::{
     Applied, Effect, LedgerError, Terms, Woken,
     claims::{self, Claim},
-    conversion::{self as conversions, status},
     journal::Entry,
-    lines, programs,
+    lines, programs, status,
 };
 use crate::{
     domain::{
@@ -201,7 +200,7 @@ async fn by_id(entry: &Entry<'_>, id: Uuid, claim: Option<String>) -> Result<Tar
         .await?;
     Ok(match row {
         Some(row) if row.status == status::SETTLED => Target::Settled(Box::new(row)),
-        Some(row) if conversions::is_waiting(&row) => Target::Waiting { id, claim },
+        Some(row) if status::is_waiting(&row) => Target::Waiting { id, claim },
         Some(_) => missing("the conversion was not taken"),
         None => Target::Awaited { id: Some(id), claim: None },
     })

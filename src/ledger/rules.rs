@@ -9,7 +9,10 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, conversion::status, journal::Entry};
+use super::{
+    LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, journal::Entry, programs::EVERY_PROGRAM,
+    status,
+};
 use crate::{
     domain::{
         ids::{AffiliateId, LinkId, ProgramId},
@@ -20,9 +23,6 @@ use crate::{
         keys, publish,
     },
 };
-
-/// In `standings`, the program that stands for all programs.
-pub(super) const EVERY_PROGRAM: i64 = 0;
 
 pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(), LedgerError> {
     let settings = serde_json::to_value(&put.settings).map_err(|e| LedgerError::damaged("settings", e))?;
