@@ -13,7 +13,7 @@ use super::{
     facts, held,
     journal::Entry,
     lines,
-    programs::{self, ProgramThen, program_at},
+    programs::{self, ProgramThen},
     refund, status,
 };
 use crate::{
@@ -205,7 +205,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     if let Err(reason) = attribution::admit(here, everywhere) {
         return Ok(Verdict::Rejected(reason, None, resolved.passed_over));
     }
-    match program_at(entry, program_id, occurred_at).await? {
+    match entry.program_at(program_id, occurred_at).await? {
         Some(program) if !program.deleted => price(conversion, resolved, program),
         _ => Ok(Verdict::Rejected(Rejection::UnknownProgram, None, resolved.passed_over)),
     }

@@ -157,7 +157,7 @@ async fn fact(
         .one(entry.tx)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let program = programs::program_at(entry, ProgramId(row.program_id), occurred_at).await?;
+    let program = entry.program_at(ProgramId(row.program_id), occurred_at).await?;
     Ok(program.filter(|program| !program.deleted).map(|program| ClickFact {
         click_id: click.click_id,
         clicked_at: click.clicked_at,

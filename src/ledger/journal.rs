@@ -1,6 +1,6 @@
 //! The account's lock and its journal.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Set,
@@ -8,9 +8,15 @@ use sea_orm::{
 };
 use uuid::{Builder, Uuid};
 
-use super::{Command, LedgerError, programs::ProgramThen};
+use super::{
+    Command, LedgerError,
+    programs::{self, ProgramThen},
+};
 use crate::{
-    domain::{ids::AccountId, time::Timestamp},
+    domain::{
+        ids::{AccountId, ProgramId},
+        time::Timestamp,
+    },
     store::entities::{account, journal_entry},
 };
 
@@ -21,7 +27,7 @@ pub(super) struct Entry<'a> {
     pub seq: i64,
     pub at: Timestamp,
     /// Programs as they were, looked up for this command before.
-    pub programs: Mutex<Vec<(Timestamp, ProgramThen)>>,
+    programs: Mutex<Vec<(Timestamp, ProgramThen)>>,
     made: u32,
     posted: i32,
     changed: i32,
@@ -46,6 +52,28 @@ impl<'a> Entry<'a> {
             posted: 0,
             changed: 0,
         })
+    }
+
+    /// A program as it was at a time, asked once for a command: nothing that needs it twice changes programs.
+    pub async fn program_at(
+        &self,
+        id: ProgramId,
+        time: Timestamp,
+    ) -> Result<Option<ProgramThen>, LedgerError> {
+        let find = |known: &[(Timestamp, ProgramThen)]| {
+            known
+                .iter()
+                .find(|(at, program)| *at == time && program.id == id)
+                .map(|(_, program)| program.clone())
+        };
+        if let Some(known) = find(&self.programs.lock().unwrap_or_else(PoisonError::into_inner)) {
+            return Ok(Some(known));
+        }
+        let program = programs::at(self.tx, self.account, id, time).await?;
+        if let Some(program) = &program {
+            self.programs.lock().unwrap_or_else(PoisonError::into_inner).push((time, program.clone()));
+        }
+        Ok(program)
     }
 
     /// A new id that a replay of the journal makes again: a UUIDv7 whose random part is a hash of its place.

@@ -1,13 +1,11 @@
 //! Programs as the rules see them: their settings and an affiliate's standing, as they were at a time.
 
-use std::sync::PoisonError;
-
 use sea_orm::{
     ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
     sea_query::SelectStatement,
 };
 
-use super::{LedgerError, journal::Entry};
+use super::LedgerError;
 use crate::{
     domain::{
         amount::Currency,
@@ -109,25 +107,6 @@ pub(super) async fn at(
         settings: read_settings(version.settings)?,
         deleted: row.deleted_at.is_some(),
     }))
-}
-
-/// As [`at`], asked once for a command: nothing that needs it twice changes programs.
-pub(super) async fn program_at(
-    entry: &Entry<'_>,
-    id: ProgramId,
-    time: Timestamp,
-) -> Result<Option<ProgramThen>, LedgerError> {
-    let find = |known: &[(Timestamp, ProgramThen)]| {
-        known.iter().find(|(at, program)| *at == time && program.id == id).map(|(_, program)| program.clone())
-    };
-    if let Some(known) = find(&entry.programs.lock().unwrap_or_else(PoisonError::into_inner)) {
-        return Ok(Some(known));
-    }
-    let program = at(entry.tx, entry.account, id, time).await?;
-    if let Some(program) = &program {
-        entry.programs.lock().unwrap_or_else(PoisonError::into_inner).push((time, program.clone()));
-    }
-    Ok(program)
 }
 
 fn read_settings(json: serde_json::Value) -> Result<ProgramSettings, LedgerError> {
