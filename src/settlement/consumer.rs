@@ -22,6 +22,12 @@ use crate::{
 /// The embedded log has one partition.
 const PARTITION: i32 = 0;
 
+/// What a transaction may take: others wait for its locks, and a process that ends in its middle does it again.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// Events of the first batch.
+const FIRST_BATCH: usize = 50;
+
 /// Between two tries of what cannot go on.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(5);
@@ -58,11 +64,23 @@ pub(super) struct Consumer {
     settings: SettlementSettings,
     metrics: ConsumerMetrics,
     next: i64,
+    /// Events of the next batch at most, so that its transaction takes about [`BATCH_TIME`].
+    room: usize,
 }
 
 impl Consumer {
     pub fn new(topic: Topic, parts: &SettlementParts, metrics: ConsumerMetrics) -> Self {
-        Self { topic, store: parts.store.clone(), settings: parts.settings.clone(), metrics, next: 0 }
+        let room = FIRST_BATCH.min(parts.settings.batch_events);
+        Self { topic, store: parts.store.clone(), settings: parts.settings.clone(), metrics, next: 0, room }
+    }
+
+    /// Learns from the time that a transaction took.
+    fn make_room(&mut self, spent: Duration) {
+        if spent > BATCH_TIME {
+            self.room = (self.room / 2).max(1);
+        } else if spent < BATCH_TIME / 2 {
+            self.room = (self.room * 2).min(self.settings.batch_events);
+        }
     }
 
     /// Reads the stored position and goes there.
@@ -117,6 +135,7 @@ impl Consumer {
         }
         self.metrics.redelivered.increment(tally.redelivered);
         self.metrics.settle.record(begun.elapsed());
+        self.make_room(begun.elapsed());
         if let Some(received_at) = tally.last_received {
             let lag = Timestamp::now().0.saturating_sub(received_at.0).max(0);
             self.metrics.lag.set(Duration::from_millis(lag.unsigned_abs()).as_secs_f64());
@@ -158,7 +177,7 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
                 started = true;
             }
             let wait = Duration::from_millis(consumer.settings.batch_wait_ms);
-            source.poll(consumer.settings.batch_events, wait).await.map_err(|error| error.to_string())
+            source.poll(consumer.room, wait).await.map_err(|error| error.to_string())
         };
         let polled = tokio::select! {
             () = shutdown.cancelled() => break,
