@@ -2,7 +2,7 @@
 //! underneath, each with the same batches (compressed, checksummed), the same durability (one sync to the disk per
 //! commit) and the same forgetting of old batches.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 use std::{
     path::{Path, PathBuf},
