@@ -427,7 +427,7 @@ fn a_tear_at_any_place_keeps_what_was_acknowledged_before_it() {
         let length = usize::try_from(*length).unwrap();
         [length - 1, length, length + 1]
     });
-    let places: Vec<usize> = ends.chain((0..wal.len()).step_by(397)).filter(|at| *at <= wal.len()).collect();
+    let places: Vec<usize> = ends.chain((0..wal.len()).step_by(1201)).filter(|at| *at <= wal.len()).collect();
     let runtime = Runtime::new().unwrap();
     for at in places {
         assert_eq!(restart(&runtime, &file, &wal[..at]), safe(at), "cut at {at}");
