@@ -13,9 +13,10 @@
 //! - The file holds at most `max_bytes` of compressed batches, and clicks leave a tenth of that to conversions.
 //! - Appending never blocks the caller: what does not fit is refused with [`AppendError::Full`] at once.
 //!
-//! Bytes that are changed on the disk after the sync (a failing disk, not a torn write) are found by checksum in the
-//! file. In the part of the WAL that is not copied yet SQLite takes them for the end of the log; then the reader's
-//! position in the store lies past the end, which is `Damaged`, and the numbers of the events show a gap.
+//! Beyond that: bytes that a failing disk changes after the sync are found by checksum in the file. In the part of the
+//! WAL that is not copied yet, some MiB at most, SQLite takes them for the end of the log at the next start. A reader
+//! that had come further finds its position past the end, which is `Damaged`; what nobody had read yet shows as a gap
+//! in the numbers of the events, as `reconcile` counts them.
 //!
 //! # When it commits
 //! A conversion has somebody waiting for the answer, so it is never delayed: an idle writer commits it at once, with
@@ -25,12 +26,13 @@
 //!
 //! # What is underneath
 //! SQLite in WAL mode with full sync, chosen over redb by `benches/log_append.rs`: sales of 475 bytes (136 compressed),
-//! checksummed, one sync per commit, old batches forgotten (2 cores, ext4 on a virtual disk, two quiet runs):
+//! checksummed, one sync per commit, old batches forgotten (medians of two runs; 2 cores, ext4 on a virtual disk whose sync takes a tenth of a millisecond,
+//! shared with other work: the slow SQLite figure is a run that was disturbed):
 //!
 //! | one commit of | SQLite | redb 4 | this log, from `append` to the answer |
 //! |---|---|---|---|
 //! | 1 event | 0.12 to 0.13 ms | 0.16 to 0.22 ms | 0.12 to 0.13 ms |
-//! | 1,000 events | 0.56 ms | 0.43 to 0.45 ms | 0.64 to 0.67 ms, 1.5 million events/s |
+//! | 1,000 events | 0.56, 1.12 ms | 0.43 to 0.45 ms | 0.64 to 0.67 ms, 1.5 million events/s |
 //! | 64 callers with 1 event each | | | 0.22 to 0.33 ms, 0.2 to 0.3 million events/s |
 //!
 //! redb is a quarter faster with full batches, where either is far beyond what an edge takes; SQLite is a quarter to
