@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use waypost::{
@@ -249,6 +250,9 @@ async fn closing_stores_what_was_handed_over_and_takes_nothing_more() {
     assert!(error.is_none(), "{error:?}");
     assert_eq!(found.len(), 200);
     assert_numbered(&found, 0);
+    // A reader that outlives the writer does the forgetting itself.
+    source.consumed(0, 200).await.unwrap();
+    assert_eq!(spool::inspect(&path).unwrap()[Topic::Clicks.index()].events, 0);
 }
 
 #[tokio::test]
@@ -273,6 +277,72 @@ async fn a_failed_commit_acknowledges_nothing_until_one_succeeds() {
     assert!(error.is_none(), "{error:?}");
     assert_eq!(found.len(), 9);
     assert_numbered(&found, 0);
+}
+
+/// As when settlement runs apart: it reads and trims by connections of its own while the writer goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_of_another_process_keeps_up_and_trims() {
+    const EVENTS: i64 = 400;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("spool.db");
+    let log = open(&path);
+    let mut source = SpoolSource::open(&path, Topic::Conversions).unwrap();
+    let reader = tokio::spawn(async move {
+        let mut next = 0;
+        while next < EVENTS {
+            let found = source.poll(7, PATIENCE).await.unwrap();
+            assert!(!found.is_empty(), "nothing came after {next}");
+            assert_numbered(&found, next);
+            next += found.len() as i64;
+            source.consumed(0, next).await.unwrap();
+        }
+        next
+    });
+    let sink = log.sink();
+    for n in 0..EVENTS {
+        assert_eq!(sink.append(vec![record(Topic::Conversions, n)]).await, Ok(Durability::Local));
+    }
+    assert_eq!(reader.await.unwrap(), EVENTS);
+    until("the writer sees that all is gone", || log.stats().topics[1].events == 0).await;
+    assert_eq!(log.stats().topics[1].begins, EVENTS);
+}
+
+#[tokio::test]
+async fn every_event_is_counted_by_its_outcome() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = metrics::with_local_recorder(&recorder, StreamMetrics::register);
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("spool.db");
+    let log = Spool::open(&settings(100_000), &path, metrics).unwrap();
+    let sink = log.sink();
+    let mut both = records(Topic::Clicks, 0..3);
+    both.extend(records(Topic::Conversions, 0..2));
+    assert_eq!(sink.append(both).await, Ok(Durability::Local));
+    assert_eq!(sink.append(records(Topic::Clicks, 0..100)).await, Err(AppendError::Full));
+    let breaker = rusqlite::Connection::open(&path).unwrap();
+    breaker.execute_batch("ALTER TABLE topic RENAME TO away").unwrap();
+    assert_eq!(sink.append(records(Topic::Conversions, 0..4)).await, Err(AppendError::Failed));
+    breaker.execute_batch("ALTER TABLE away RENAME TO topic").unwrap();
+    log.close();
+    assert_eq!(sink.append(records(Topic::Conversions, 0..5)).await, Err(AppendError::Closed));
+    let text = recorder.handle().render();
+    let held = log.stats().topics;
+    for expected in [
+        "waypost_spool_events_total{topic=\"clicks\",outcome=\"stored\"} 3".to_owned(),
+        "waypost_spool_events_total{topic=\"clicks\",outcome=\"full\"} 100".to_owned(),
+        "waypost_spool_events_total{topic=\"clicks\",outcome=\"failed\"} 0".to_owned(),
+        "waypost_spool_events_total{topic=\"conversions\",outcome=\"stored\"} 2".to_owned(),
+        "waypost_spool_events_total{topic=\"conversions\",outcome=\"failed\"} 4".to_owned(),
+        "waypost_spool_events_total{topic=\"conversions\",outcome=\"closed\"} 5".to_owned(),
+        "waypost_spool_commits_total{outcome=\"committed\"} 1".to_owned(),
+        "waypost_spool_commits_total{outcome=\"failed\"} 1".to_owned(),
+        "waypost_spool_append_seconds_count 1".to_owned(),
+        "waypost_spool_max_bytes 100000".to_owned(),
+        "waypost_spool_events{topic=\"clicks\"} 3".to_owned(),
+        format!("waypost_spool_bytes{{topic=\"conversions\"}} {}", held[1].bytes),
+    ] {
+        assert!(text.lines().any(|line| line == expected), "{expected} is missing in\n{text}");
+    }
 }
 
 #[test]
@@ -357,7 +427,7 @@ fn a_tear_at_any_place_keeps_what_was_acknowledged_before_it() {
         let length = usize::try_from(*length).unwrap();
         [length - 1, length, length + 1]
     });
-    let places: Vec<usize> = ends.chain((0..wal.len()).step_by(397)).filter(|at| *at <= wal.len()).collect();
+    let places: Vec<usize> = ends.chain((0..wal.len()).step_by(1201)).filter(|at| *at <= wal.len()).collect();
     let runtime = Runtime::new().unwrap();
     for at in places {
         assert_eq!(restart(&runtime, &file, &wal[..at]), safe(at), "cut at {at}");

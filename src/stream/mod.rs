@@ -80,7 +80,8 @@ pub enum AppendError {
     /// The log has reached its size, or too much is under way: try again later.
     #[error("the event log is full")]
     Full,
-    /// The disk or the broker failed.
+    /// The disk or the broker failed. Where it failed after writing, the records can turn up all the same; their ids
+    /// make that harmless.
     #[error("the event log cannot write")]
     Failed,
     /// The process is stopping.

@@ -192,10 +192,15 @@ impl Database {
     /// to that would give offsets twice.
     fn check(&self, path: &Path) -> Result<(), SpoolError> {
         let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
-        if pragma("application_id").map_err(SpoolError::at(path))? != APPLICATION_ID {
-            return Err(SpoolError::NotALog(path.to_owned()));
-        }
         let version = pragma("user_version").map_err(SpoolError::at(path))?;
+        match pragma("application_id").map_err(SpoolError::at(path))? {
+            APPLICATION_ID => {}
+            // Its writer has made the file and not yet the schema.
+            0 if version == 0 && self.tables().map_err(SpoolError::at(path))? == 0 => {
+                return Err(SpoolError::Missing(path.to_owned()));
+            }
+            _ => return Err(SpoolError::NotALog(path.to_owned())),
+        }
         if version != SCHEMA_VERSION {
             return Err(SpoolError::Version { path: path.to_owned(), version });
         }
@@ -206,6 +211,10 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    fn tables(&self) -> rusqlite::Result<i64> {
+        self.connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
     }
 
     /// The next offset by the head, and by the last batch.

@@ -1,6 +1,44 @@
-//! The embedded event log.
+//! The embedded event log: appended to by the edge, read by settlement, kept in one file on this machine.
 //!
-//! FIXME
+//! # What it guarantees
+//! - An append that was answered well is on the disk: its commit has been synced. A kill loses none of it, nor does
+//!   a power cut that tears what was being written at any byte; a commit is there whole or not at all.
+//! - A failed commit answers [`AppendError::Failed`] to all that were in it. The file is then opened anew, and nothing
+//!   is acknowledged until a commit succeeds. Refused events can turn up all the same when the sync failed after the
+//!   write: their ids make that harmless.
+//! - Offsets are per topic, one per event, without gaps, and never given twice, also when everything was consumed and
+//!   forgotten. The partition is always 0.
+//! - What is handed out is what was appended, in order. A batch that fails its checksum, is missing or is not where it
+//!   belongs is [`SourceError::Damaged`](super::SourceError::Damaged), and the reader stays there.
+//! - The file holds at most `max_bytes` of compressed batches, and clicks leave a tenth of that to conversions.
+//! - Appending never blocks the caller: what does not fit is refused with [`AppendError::Full`] at once.
+//!
+//! Beyond that: bytes that a failing disk changes after the sync are found by checksum in the file. In the part of the
+//! WAL that is not copied yet, some MiB at most, SQLite takes them for the end of the log at the next start. A reader
+//! that had come further finds its position past the end, which is `Damaged`; what nobody had read yet shows as a gap
+//! in the numbers of the events, as `reconcile` counts them.
+//!
+//! # When it commits
+//! A conversion has somebody waiting for the answer, so it is never delayed: an idle writer commits it at once, with
+//! all that waits. While the disk is at one commit the next group gathers, so the batches grow with the load by
+//! themselves. Clicks were answered before they come here: alone they wait up to `commit_ms` for company, or until there
+//! are `commit_events`. The WAL is copied into the file between two groups, after the first was answered.
+//!
+//! # What is underneath
+//! SQLite in WAL mode with full sync, chosen over redb by `benches/log_append.rs`: sales of 475 bytes (136 compressed),
+//! checksummed, one sync per commit, old batches forgotten (medians of two runs; 2 cores, ext4 on a virtual disk whose sync takes a tenth of a millisecond,
+//! shared with other work: the slow SQLite figure is a run that was disturbed):
+//!
+//! | one commit of | SQLite | redb 4 | this log, from `append` to the answer |
+//! |---|---|---|---|
+//! | 1 event | 0.12 to 0.13 ms | 0.16 to 0.22 ms | 0.12 to 0.13 ms |
+//! | 1,000 events | 0.56, 1.12 ms | 0.43 to 0.45 ms | 0.64 to 0.67 ms, 1.5 million events/s |
+//! | 64 callers with 1 event each | | | 0.22 to 0.33 ms, 0.2 to 0.3 million events/s |
+//!
+//! redb is a quarter faster with full batches, where either is far beyond what an edge takes; SQLite is a quarter to
+//! two fifths faster with the single conversion that somebody waits for. What decides is that a process apart can read
+//! a SQLite file while another writes it, as `settle` does beside `edge`; redb has that as an experiment only.
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -91,7 +129,8 @@ pub struct SpoolStats {
     pub failing: bool,
 }
 
-/// The log, open for appending. One process at a time may have it so.
+/// The log, open for appending. One process at a time is meant to have it so; the lock of the data folder sees to it.
+/// Two would not harm what is stored, but each would know of the other's bytes only after a tenth of a second.
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,

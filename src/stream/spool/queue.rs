@@ -202,11 +202,13 @@ impl Queue {
         self.heads[topic.index()].subscribe()
     }
 
-    /// Everything of `topic` before `offset` may be forgotten; the writer does it by and by.
-    pub(super) fn mark(&self, topic: Topic, offset: i64) {
+    /// Everything of `topic` before `offset` may be forgotten; the writer does it by and by. False when it
+    /// has ended or is about to.
+    pub(super) fn mark(&self, topic: Topic, offset: i64) -> bool {
         let mut state = self.lock();
         let mark = &mut state.marks[topic.index()];
         *mark = offset.max(*mark);
+        !state.closed
     }
 
     pub(super) fn marks(&self) -> [i64; 2] {

@@ -19,6 +19,9 @@ use crate::stream::{Delivery, EventSource, SourceError, Topic};
 /// How often a reader looks at a file that another process writes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
+/// Events that one look at the file takes at most, however many are asked for; a batch more where it is not whole.
+const MOST_AT_ONCE: usize = 10_000;
+
 /// Hands out the events of one topic in order, beginning at offset 0 until told otherwise.
 ///
 /// Every batch is proved by its checksum and by following the one before; what does not fit is
@@ -61,14 +64,11 @@ impl SpoolSource {
 
     /// Waits for a commit, for `most` at most.
     async fn wait(&mut self, most: Duration) {
-        if let Some((_, head)) = &mut self.writer {
-            match timeout(most, head.changed()).await {
-                Ok(Ok(())) | Err(_) => return,
-                // The log was closed; what it held can still be read.
-                Ok(Err(_)) => {}
-            }
+        match &mut self.writer {
+            // The queue has the sending end, so this ends by a commit or by the time; which, the file will tell.
+            Some((_, head)) => drop(timeout(most, head.changed()).await),
+            None => sleep(most.min(LOOK_EVERY)).await,
         }
-        sleep(most.min(LOOK_EVERY)).await;
     }
 
     fn only_partition(partition: i32) -> Result<(), SourceError> {
@@ -84,7 +84,7 @@ impl SpoolSource {
 impl EventSource for SpoolSource {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let deadline = Instant::now() + wait;
-        let max = max.max(1);
+        let max = max.clamp(1, MOST_AT_ONCE);
         while self.ready.is_empty() {
             // Seen before the file is read: a commit in between wakes the wait below.
             if let Some((_, head)) = &mut self.writer {
@@ -114,8 +114,8 @@ impl EventSource for SpoolSource {
         Ok(())
     }
 
-    /// Beside the writer this is a note to it, applied within a tenth of a second. In another process it is a small
-    /// transaction of its own. A note that is lost only means that more is kept.
+    /// Beside the writer this is a note to it, applied within a tenth of a second. In another process, and when the
+    /// writer has ended, it is a small transaction of its own. A note that is lost only means that more is kept.
     async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         Self::only_partition(partition)?;
         if offset > self.position {
@@ -123,8 +123,7 @@ impl EventSource for SpoolSource {
             let detail = format!("offset {offset} cannot be consumed, the reader stands at {position}");
             return Err(SourceError::Failed(detail));
         }
-        if let Some((queue, _)) = &self.writer {
-            queue.mark(self.topic, offset);
+        if self.writer.as_ref().is_some_and(|(queue, _)| queue.mark(self.topic, offset)) {
             return Ok(());
         }
         let topic = self.topic;

@@ -1,6 +1,6 @@
 //! The writer: one thread, one group of appends after the other, one commit and so one fsync for each.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{mem, path::PathBuf, sync::Arc, time::Duration};
 
 use super::{
     SpoolError, TopicStats,
@@ -30,6 +30,8 @@ pub(super) struct Writer {
     database: Option<Database>,
     limits: GroupLimits,
     metrics: StreamMetrics,
+    /// The last commit failed, or a look after it. Logged when it changes, not ten times a second.
+    broken: bool,
     bytes_since_checkpoint: u64,
     commits_since_checkpoint: u64,
 }
@@ -51,9 +53,16 @@ impl Writer {
         limits: GroupLimits,
         metrics: StreamMetrics,
     ) -> Self {
-        let database = Some(database);
-        let (bytes_since_checkpoint, commits_since_checkpoint) = (0, 0);
-        Self { queue, path, database, limits, metrics, bytes_since_checkpoint, commits_since_checkpoint }
+        Self {
+            queue,
+            path,
+            database: Some(database),
+            limits,
+            metrics,
+            broken: false,
+            bytes_since_checkpoint: 0,
+            commits_since_checkpoint: 0,
+        }
     }
 
     /// Works until the queue is closed and empty.
@@ -90,6 +99,9 @@ impl Writer {
         let outcome = match stored {
             Ok(stats) => {
                 self.metrics.commits.increment(1);
+                if mem::take(&mut self.broken) {
+                    tracing::info!("the event log can be written again");
+                }
                 self.bytes_since_checkpoint += batches.iter().map(Unsealed::bytes).sum::<u64>();
                 self.commits_since_checkpoint += 1;
                 self.queue.finished(&group, Some(stats));
@@ -98,7 +110,7 @@ impl Writer {
             }
             Err(error) => {
                 self.metrics.failed_commits.increment(1);
-                tracing::error!(%error, "the event log cannot write, nothing is acknowledged");
+                self.report(&error);
                 self.queue.finished(&group, None);
                 Err(AppendError::Failed)
             }
@@ -130,7 +142,7 @@ impl Writer {
                 self.queue.observe(stats);
                 self.show(&stats);
             }
-            Err(error) => tracing::warn!(%error, "the event log cannot be read"),
+            Err(error) => self.report(&error),
         }
     }
 
@@ -155,6 +167,12 @@ impl Writer {
         let done = work(&mut database).map_err(SpoolError::at(&self.path))?;
         self.database = Some(database);
         Ok(done)
+    }
+
+    fn report(&mut self, error: &SpoolError) {
+        if !mem::replace(&mut self.broken, true) {
+            tracing::error!(%error, "the event log cannot be used, nothing is acknowledged until it can");
+        }
     }
 
     /// Sets the gauges.
