@@ -135,6 +135,19 @@ pub fn host(input: &Input) -> Result<String, String> {
     }
 }
 
+/// A host under which links may live: a name with a dot that is no address. Upper case is read as lower case.
+pub fn tracking_host(input: &Input) -> Result<String, String> {
+    let text = input.text()?.to_ascii_lowercase();
+    let is_address = text.parse::<std::net::Ipv4Addr>().is_ok();
+    let last_is_number =
+        text.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    if is_host(&text) && text.contains('.') && !is_address && !last_is_number {
+        Ok(text)
+    } else {
+        Err("must be a full host name such as go.shop.example, without scheme, port or path".to_owned())
+    }
+}
+
 /// Whether a text is a host name of LDH labels (RFC 1123) or an IPv4 address, in lower case.
 pub fn is_host(text: &str) -> bool {
     let label = |label: &str| {

@@ -94,10 +94,13 @@ pub enum Scope {
     Write,
     /// Send conversions that happened long ago.
     Import,
+    /// Claim and give up tracking domains. A host decides whose links are served there, and nobody asks the name
+    /// system who owns it: this is the operator's to give.
+    Domains,
 }
 
 impl Scope {
-    pub const ALL: [Self; 4] = [Self::Events, Self::Read, Self::Write, Self::Import];
+    pub const ALL: [Self; 5] = [Self::Events, Self::Read, Self::Write, Self::Import, Self::Domains];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -105,6 +108,7 @@ impl Scope {
             Self::Read => "read",
             Self::Write => "write",
             Self::Import => "import",
+            Self::Domains => "domains",
         }
     }
 

@@ -53,14 +53,21 @@ fn is_damage(error: &DbErr) -> bool {
     matches!(code.as_deref(), Some(CORRUPT | NOT_A_DATABASE))
 }
 
+/// Fails where the data folder has no store.
+pub fn require_store(folder: &DataDir, settings: &Settings) -> Result<(), Failure> {
+    let path = folder.store_path(settings);
+    if path.exists() {
+        return Ok(());
+    }
+    let message = format!("there is no store at {}", path.display());
+    let hint = "`waypost dev` and `waypost migrate` make one; --data-dir names another folder.";
+    Err(Failure::new(Code::NoInput, message).with_hint(hint))
+}
+
 /// The store of a data folder as it is; it must be there with this build's schema.
 pub async fn existing_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
+    require_store(folder, settings)?;
     let path = folder.store_path(settings);
-    if !path.exists() {
-        let message = format!("there is no store at {}", path.display());
-        let hint = "`waypost dev` and `waypost migrate` make one; --data-dir names another folder.";
-        return Err(Failure::new(Code::NoInput, message).with_hint(hint));
-    }
     let store = connect(&path).await?;
     let pending = store.pending_migrations().await.map_err(store_failed)?;
     if !pending.is_empty() {

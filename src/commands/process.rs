@@ -26,6 +26,9 @@ use crate::{
 /// What the end may take beyond the edge's own drain.
 const END_TIME: Duration = Duration::from_secs(5);
 
+/// Signals within this time are one.
+const SAME_WORD: Duration = Duration::from_secs(1);
+
 /// The telemetry of a process and its way to stop.
 #[derive(Debug)]
 pub struct Process {
@@ -119,6 +122,16 @@ fn watch_signals(shutdown: CancellationToken, readiness: Readiness, bound: Durat
         info!("stopping");
         readiness.drain();
         shutdown.cancel();
+        // A supervisor may signal the process and its group: what comes at once is the same word.
+        let patience = tokio::time::sleep(SAME_WORD);
+        tokio::pin!(patience);
+        loop {
+            tokio::select! {
+                () = &mut patience => break,
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
         tokio::select! {
             _ = terminate.recv() => error!("told to stop twice, stopping at once"),
             _ = interrupt.recv() => error!("told to stop twice, stopping at once"),

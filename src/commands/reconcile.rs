@@ -10,6 +10,7 @@ use super::{
 use crate::{
     config::Settings,
     settlement::reconcile::{Reconciliation, StreamReport, reconcile},
+    stream::spool,
 };
 
 pub fn run(args: &ReconcileArgs, settings: &Settings) -> Result<(), Failure> {
@@ -24,6 +25,7 @@ pub fn run(args: &ReconcileArgs, settings: &Settings) -> Result<(), Failure> {
             say(&json)?;
         } else {
             tell(&found)?;
+            tell_waiting(&folder, settings)?;
         }
         if found.differences.is_empty() {
             return Ok(());
@@ -46,6 +48,13 @@ fn tell(found: &Reconciliation) -> Result<(), Failure> {
         "{seen} events seen in {} streams, {missing} numbers missing between them",
         found.streams.len()
     ))
+}
+
+/// What the embedded log still holds is durable and not settled: it is no part of the sums above.
+fn tell_waiting(folder: &DataDir, settings: &Settings) -> Result<(), Failure> {
+    let Ok(topics) = spool::inspect(&folder.spool_path(settings)) else { return Ok(()) };
+    let waiting: u64 = topics.iter().map(|topic| topic.events).sum();
+    if waiting == 0 { Ok(()) } else { say(&format!("{waiting} events in the event log are not settled yet")) }
 }
 
 fn describe(stream: &StreamReport) -> String {

@@ -56,7 +56,8 @@ impl DataDir {
     /// not there.
     ///
     /// # Errors
-    /// The file is damaged ([`Code::Data`]), others may read it ([`Code::NoPerm`]), or it cannot be read or written.
+    /// The file is damaged ([`Code::Data`]), others may read it ([`Code::NoPerm`]), it cannot be read or written, or
+    /// it is gone although an edge has used it ([`Code::NoInput`]).
     pub fn secrets(&self, settings: &Settings) -> Result<Secrets, Failure> {
         let wrong = |(key, why): (String, String)| Failure::new(Code::Config, format!("`{key}` {why}"));
         let tokens = settings.token.key_ring().map_err(wrong)?;
@@ -64,7 +65,7 @@ impl DataDir {
         if let (Some(tokens), Some(visitor_hash)) = (&tokens, visitor_hash) {
             return Ok(Secrets { tokens: tokens.clone(), visitor_hash });
         }
-        let kept = load_or_create(self.path())?;
+        let kept = load_or_create(self.path(), self.spool_path(settings).exists())?;
         Ok(Secrets {
             tokens: tokens.unwrap_or(kept.tokens),
             visitor_hash: visitor_hash.unwrap_or(kept.visitor_hash),
@@ -72,7 +73,8 @@ impl DataDir {
     }
 }
 
-fn load_or_create(folder: &Path) -> Result<Secrets, Failure> {
+/// `in_use`: tokens were signed with the file before; another one would make all of them worthless.
+fn load_or_create(folder: &Path, in_use: bool) -> Result<Secrets, Failure> {
     let path = folder.join("secrets.toml");
     let guard = folder.join("secrets.lock");
     let _guard = private(&guard, false)
@@ -82,6 +84,14 @@ fn load_or_create(folder: &Path) -> Result<Secrets, Failure> {
         Ok(text) => {
             check_mode(&path)?;
             read(&path, &text)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound && in_use => {
+            let message =
+                format!("{} is gone: click ids that were given out cannot be proven", path.display());
+            Err(Failure::new(Code::NoInput, message).with_hint(
+                "Put the copy of secrets.toml back, or set `token.keys` and `visitor.hash_secret`. To give up all \
+                 click ids, move spool.db away once `waypost settle` has read it.",
+            ))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = generate()?;

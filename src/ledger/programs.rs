@@ -46,6 +46,20 @@ pub(super) async fn by_slug(
     Ok(row)
 }
 
+/// The program of a slug, deleted or not: a slug is never given out again, and what was sold can be refunded.
+pub(super) async fn by_slug_even_deleted(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    slug: &str,
+) -> Result<Option<program::Model>, LedgerError> {
+    let row = program::Entity::find()
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::Slug.eq(slug))
+        .one(db)
+        .await?;
+    Ok(row)
+}
+
 /// The ids of an account's programs that are not deleted, as a subquery.
 pub(super) fn live(account: AccountId) -> SelectStatement {
     program::Entity::find()

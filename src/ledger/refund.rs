@@ -154,7 +154,8 @@ async fn find(entry: &Entry<'_>, refund: &Refund) -> Result<Target, LedgerError>
             None => Ok(missing("conversion_id is not the id of a conversion")),
         },
         (None, Some(slug), Some(external)) => {
-            let Some(program) = programs::by_slug(entry.tx, entry.account, slug).await? else {
+            let program = programs::by_slug_even_deleted(entry.tx, entry.account, slug).await?;
+            let Some(program) = program else {
                 return Ok(Target::Impossible(Rejection::UnknownProgram, slug.clone()));
             };
             let kind = refund.kind.unwrap_or(ConversionKind::Conversion);

@@ -47,6 +47,10 @@ async fn a_key_opens_what_its_kind_and_scopes_say() {
     assert_eq!(reader.delete("/v1/affiliates/jane").await.status, 403);
     assert_eq!(reader.get("/v1/programs/summer/pixel-secret").await.status, 403);
     assert_eq!(writer.get("/v1/affiliates").await.status, 403);
+    let host = json!({"host": "go.rival.example"});
+    assert_eq!(writer.post("/v1/domains", host.clone()).await.status, 403);
+    shop.post("/v1/domains", host).await.ok(201);
+    assert_eq!(writer.delete("/v1/domains/go.rival.example").await.status, 403);
     assert_eq!(writer.post("/v1/affiliates", body).await.status, 201);
     assert_eq!(events.get("/v1/affiliates").await.status, 403);
     assert_eq!(publishable.get("/v1/affiliates").await.status, 401);

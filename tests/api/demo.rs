@@ -50,10 +50,10 @@ async fn the_page_runs_only_its_own_script() {
 async fn an_order_is_shown_with_its_explanation() {
     let server = shop().await;
     let get = async |id: &str| reqwest::get(format!("{}/demo/orders/{id}", server.base)).await.unwrap();
-    assert_eq!(get("o-1").await.status(), 404);
-    let body = json!({"program": "summer", "external_id": "o-1", "amount": "49.90", "coupon": "JANE10"});
+    assert_eq!(get("demo-1").await.status(), 404);
+    let body = json!({"program": "summer", "external_id": "demo-1", "amount": "49.90", "coupon": "JANE10"});
     server.receive(server.shop.account, "conversion", body).await;
-    let answer = get("o-1").await;
+    let answer = get("demo-1").await;
     assert_eq!(answer.status(), 200);
     let order: serde_json::Value = answer.json().await.unwrap();
     assert_eq!(order["conversion"]["affiliate"], "jane");
@@ -64,17 +64,17 @@ async fn an_order_is_shown_with_its_explanation() {
     shop.post("/v1/programs", program("private")).await.ok(201);
     shop.put("/v1/programs/private/affiliates/jane", json!({})).await.ok(200);
     shop.post("/v1/coupons", json!({"program": "private", "affiliate": "jane", "code": "P"})).await.ok(201);
-    let body = json!({"program": "private", "external_id": "o-2", "amount": "1", "coupon": "P"});
+    let body = json!({"program": "private", "external_id": "demo-2", "amount": "1", "coupon": "P"});
     server.receive(shop.account, "conversion", body).await;
-    assert_eq!(shop.all("/v1/conversions?external_id=o-2", 5).await.len(), 1);
-    assert_eq!(get("o-2").await.status(), 404);
-    assert_eq!(get(&"x".repeat(65)).await.status(), 404);
+    assert_eq!(shop.all("/v1/conversions?external_id=demo-2", 5).await.len(), 1);
+    assert_eq!(get("demo-2").await.status(), 404);
+    assert_eq!(get(&format!("demo-{}", "x".repeat(60))).await.status(), 404);
 }
 
 #[tokio::test]
 async fn there_is_no_demo_where_nobody_asked_for_it() {
     let server = Server::start().await;
-    for path in ["/demo", "/demo/orders/o-1"] {
+    for path in ["/demo", "/demo/orders/demo-1"] {
         assert_eq!(reqwest::get(format!("{}{path}", server.base)).await.unwrap().status(), 404, "{path}");
     }
 }

@@ -158,7 +158,9 @@ async fn client(store: &Store, base: &str, slug: &str) -> Client {
     let at = Timestamp::now();
     let account = accounts::create(&tx, &slug.parse().unwrap(), slug, at).await.unwrap();
     let key =
-        keys::create(&tx, account, "test", KeyKind::Secret, &[Scope::Read, Scope::Write], at).await.unwrap();
+        keys::create(&tx, account, "test", KeyKind::Secret, &[Scope::Read, Scope::Write, Scope::Domains], at)
+            .await
+            .unwrap();
     tx.commit().await.unwrap();
     Client { account, key: key.text, base: base.to_owned(), http: reqwest::Client::new() }
 }

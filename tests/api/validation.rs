@@ -126,7 +126,9 @@ async fn wrong_values_of_the_other_resources_are_named() {
         ("/v1/coupons", jane("code", json!("10 %")), "code"),
         ("/v1/coupons", jane("starts_at", json!("2026-01-01")), "starts_at"),
         ("/v1/domains", json!({}), "host"),
-        ("/v1/domains", json!({"host": "Go.Shop"}), "host"),
+        ("/v1/domains", json!({"host": "127.0.0.1"}), "host"),
+        ("/v1/domains", json!({"host": "localhost"}), "host"),
+        ("/v1/domains", json!({"host": "1.0x7f.1"}), "host"),
         ("/v1/domains", json!({"host": "go.shop:8080"}), "host"),
         (
             "/v1/domains",

@@ -55,6 +55,18 @@ async fn refunds_take_their_part_and_together_everything() {
 }
 
 #[tokio::test]
+async fn what_a_deleted_program_sold_can_be_refunded_by_either_name() {
+    let shop = Shop::open().await;
+    let id = settled(shop.send(shop.order("o-1", "10")).await);
+    let program = ProgramId(shop.conversion(id).await.program_id.unwrap());
+    shop.must(Timestamp::now(), Command::DeleteProgram { program }).await;
+    settled(shop.refund(shop.refund_of("o-1", "4")).await);
+    settled(shop.refund(shop.refund_by_id(id, "")).await);
+    assert_eq!(shop.amounts(id).await, [0]);
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
 async fn what_cannot_be_refunded_is_rejected_and_claims_nothing() {
     let shop = Shop::open().await;
     let id = settled(shop.send(shop.order("o-1", "10")).await);

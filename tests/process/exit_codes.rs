@@ -86,6 +86,7 @@ fn what_cannot_be_read_says_so() {
 
     let folder = Folder::new();
     folder.ok(&["migrate"]);
+    folder.keys();
     fs::write(folder.data().join("spool.db"), "no database either, but of some length at the least").unwrap();
     let ended = folder.run(&["edge", "--listen", ANY, "--admin-listen", ANY]);
     assert_ended(&ended, 65, &["spool.db", "is not an event log"]);
@@ -106,6 +107,24 @@ fn secrets_that_others_may_read_end_with_77() {
     fs::write(&path, "").unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     assert_ended(&folder.run(&["settle"]), 77, &["other users may read the secrets", "chmod 600"]);
+}
+
+#[test]
+fn secrets_that_are_gone_are_not_replaced_where_an_edge_has_used_them() {
+    let folder = Folder::new();
+    folder.ok(&["migrate"]);
+    fs::write(folder.data().join("spool.db"), "").unwrap();
+    let ended = folder.run(&["edge", "--listen", ANY, "--admin-listen", ANY]);
+    assert_ended(&ended, 66, &["secrets.toml is gone", "Put the copy"]);
+    assert!(!folder.data().join("secrets.toml").exists());
+}
+
+#[test]
+fn a_wrong_folder_is_left_as_it_is() {
+    let folder = Folder::new();
+    fs::create_dir_all(folder.data()).unwrap();
+    assert_ended(&folder.run(&["edge", "--listen", ANY]), 66, &["there is no store"]);
+    assert_eq!(fs::read_dir(folder.data()).unwrap().count(), 0);
 }
 
 #[test]

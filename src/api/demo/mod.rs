@@ -37,6 +37,9 @@ const SCRIPT: &str = include_str!("page.js");
 /// Characters of an external id at most.
 const MAX_ORDER: usize = 64;
 
+/// How the page's own orders begin; no other is shown to who has no key.
+const ORDER_PREFIX: &str = "demo-";
+
 /// What the demo shop is about.
 #[derive(Clone, Debug)]
 pub struct DemoPage {
@@ -114,7 +117,7 @@ struct ExplainedCommission {
 
 async fn order(State(api): State<Api>, Segment(external_id): Segment) -> Result<Json<Order>, ApiError> {
     let Some(page) = &api.demo else { return Err(ApiError::NoRoute) };
-    if external_id.len() > MAX_ORDER {
+    if external_id.len() > MAX_ORDER || !external_id.starts_with(ORDER_PREFIX) {
         return Err(ApiError::NotFound("order"));
     }
     let db = api.store.snapshot().await?;

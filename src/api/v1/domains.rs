@@ -16,6 +16,7 @@ use crate::{
         page::{Page, PageParams, Query},
         values,
     },
+    catalog::Scope,
     domain::ids::AccountId,
     store::{accounts, entities::domain},
 };
@@ -94,12 +95,14 @@ async fn list(
 
 /// Add a tracking domain
 ///
-/// Point the host name at the edges and give them its certificate first.
+/// Point the host name at the edges and give them its certificate first. The key needs the scope `domains` besides:
+/// nobody asks the name system who owns the host.
 #[utoipa::path(post, path = "/v1/domains", tag = "Domains", request_body = DomainInput,
     responses((status = 201, body = Domain)))]
 async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Response, ApiError> {
+    request.caller.require(Scope::Domains)?;
     let mut fields = request.fields()?;
-    let host = fields.required("host", None, values::host);
+    let host = fields.required("host", None, values::tracking_host);
     let cookie_domain = fields.optional("cookie_domain", None, values::host);
     if let (Some(host), Some(cookie)) = (&host, &cookie_domain)
         && host != cookie
@@ -121,13 +124,14 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
 
 /// Remove a tracking domain
 ///
-/// Links under it stop working at once.
+/// Links under it stop working at once. The key needs the scope `domains` besides.
 #[utoipa::path(delete, path = "/v1/domains/{host}", tag = "Domains", responses((status = 204)))]
 async fn delete(
     State(api): State<Api>,
     Segment(host): Segment,
     request: ChangeRequest,
 ) -> Result<Response, ApiError> {
+    request.caller.require(Scope::Domains)?;
     let change = begin!(request, api);
     if !accounts::remove_domain(&change.tx, change.account, &host, change.at).await? {
         return Err(ApiError::NotFound("domain"));
