@@ -1,6 +1,6 @@
 //! Resident memory of a catalog full of links, and the time to fill it.
 //!
-//! `cargo run --release --example catalog_memory -- 10000000`: codes of 12 characters, a destination of its own
+//! `cargo run --release --features load-tests --bin catalog_memory -- 10000000`: codes of 12 characters, a destination of its own
 //! (50 characters) for every other link. `... 10000000 all` gives every link one. Reads `/proc`, so Linux only.
 
 #![allow(clippy::print_stdout, reason = "a measurement prints")]
