@@ -5,13 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use sea_orm::DatabaseTransaction;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
     exit::{Code, Failure},
-    parts::{ledger_failed, store_failed},
+    parts::{find_program, ledger_failed, store_failed},
     process::write_private,
 };
 use crate::{
@@ -28,9 +28,7 @@ use crate::{
     },
     ledger::{Command, LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, apply},
     store::{
-        Store, accounts,
-        entities::program,
-        keys,
+        Store, accounts, keys,
         sequences::{self, Sequence},
     },
 };
@@ -79,19 +77,9 @@ pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<D
         }
         None => return Ok(None),
     };
-    let Some(program) = find_program(store, account).await? else { return Ok(None) };
+    let Some(program) = find_program(store, account, PROGRAM).await? else { return Ok(None) };
     let keys = load_or_make_keys(store, account, &folder.join("demo-keys.json")).await?;
     Ok(Some(Demo { account, program: ProgramId(program.id), keys }))
-}
-
-async fn find_program(store: &Store, account: AccountId) -> Result<Option<program::Model>, Failure> {
-    program::Entity::find()
-        .filter(program::Column::AccountId.eq(account.0))
-        .filter(program::Column::Slug.eq(PROGRAM))
-        .filter(program::Column::DeletedAt.is_null())
-        .one(store.reader())
-        .await
-        .map_err(store_failed)
 }
 
 async fn create(store: &Store, page: &str) -> Result<AccountId, Failure> {
@@ -182,7 +170,7 @@ fn constant<T, E: std::fmt::Display>(value: Result<T, E>) -> Result<T, LedgerErr
 
 /// The page's address changes with the listener's port: the program follows, with a new version.
 async fn lead_to(store: &Store, account: AccountId, page: &str) -> Result<(), Failure> {
-    let Some(row) = find_program(store, account).await? else { return Ok(()) };
+    let Some(row) = find_program(store, account, PROGRAM).await? else { return Ok(()) };
     let unreadable =
         |error: &dyn std::fmt::Display| Failure::new(Code::Data, format!("the demo program: {error}"));
     let mut settings: ProgramSettings =

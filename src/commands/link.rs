@@ -92,13 +92,7 @@ async fn list(store: &Store, args: &LinkListArgs) -> Result<(), Failure> {
 }
 
 async fn find_program(store: &Store, account: AccountId, slug: &Slug) -> Result<program::Model, Failure> {
-    let row = program::Entity::find()
-        .filter(program::Column::AccountId.eq(account.0))
-        .filter(program::Column::Slug.eq(slug.as_str()))
-        .filter(program::Column::DeletedAt.is_null())
-        .one(store.reader())
-        .await
-        .map_err(parts::store_failed)?;
+    let row = parts::find_program(store, account, slug.as_str()).await?;
     row.ok_or_else(|| Failure::new(Code::Data, format!("the account has no program `{slug}`")))
 }
 

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use sea_orm::{DbErr, RuntimeErr};
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, RuntimeErr};
 
 use super::{
     data_dir::DataDir,
@@ -12,9 +12,13 @@ use super::{
 use crate::{
     catalog::Catalog,
     config::Settings,
+    domain::ids::AccountId,
     edge::EdgeParts,
     ledger::{Intake, LedgerError, Terms},
-    store::{Store, accounts, entities::account},
+    store::{
+        Store, accounts,
+        entities::{account, program},
+    },
     stream::{
         EventSink,
         spool::{Spool, SpoolError},
@@ -100,6 +104,21 @@ pub async fn find_account(store: &Store, slug: &str) -> Result<account::Model, F
         Failure::new(Code::Data, format!("there is no account `{slug}`"))
             .with_hint(format!("Make it with `waypost account create {slug}`."))
     })
+}
+
+/// The program of a slug, unless it was deleted.
+pub async fn find_program(
+    store: &Store,
+    account: AccountId,
+    slug: &str,
+) -> Result<Option<program::Model>, Failure> {
+    program::Entity::find()
+        .filter(program::Column::AccountId.eq(account.0))
+        .filter(program::Column::Slug.eq(slug))
+        .filter(program::Column::DeletedAt.is_null())
+        .one(store.reader())
+        .await
+        .map_err(store_failed)
 }
 
 pub fn open_spool(folder: &DataDir, settings: &Settings) -> Result<Spool, Failure> {

@@ -37,13 +37,7 @@ pub(super) async fn by_slug(
     account: AccountId,
     slug: &str,
 ) -> Result<Option<program::Model>, LedgerError> {
-    let row = program::Entity::find()
-        .filter(program::Column::AccountId.eq(account.0))
-        .filter(program::Column::Slug.eq(slug))
-        .filter(program::Column::DeletedAt.is_null())
-        .one(db)
-        .await?;
-    Ok(row)
+    Ok(by_slug_even_deleted(db, account, slug).await?.filter(|row| row.deleted_at.is_none()))
 }
 
 /// The program of a slug, deleted or not: a slug is never given out again, and what was sold can be refunded.
