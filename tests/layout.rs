@@ -28,7 +28,10 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("ledger", &["domain", "config", "telemetry", "events", "store"]),
     ("edge", &["domain", "config", "telemetry", "events", "catalog", "visitor", "stream"]),
     ("settlement", &["domain", "config", "telemetry", "events", "stream", "store", "ledger"]),
-    ("jobs", &["domain", "config", "telemetry", "events", "catalog", "store", "ledger"]),
+    (
+        "jobs",
+        &["domain", "config", "telemetry", "events", "catalog", "stream", "store", "ledger", "settlement"],
+    ),
     ("api", &["domain", "config", "telemetry", "events", "catalog", "store", "ledger"]),
     (
         "commands",

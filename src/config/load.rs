@@ -192,7 +192,7 @@ fn typed(merged: Value) -> Result<Settings, (String, String)> {
     let mut track = serde_path_to_error::Track::new();
     Settings::deserialize(serde_path_to_error::Deserializer::new(merged, &mut track)).map_err(|error| {
         let key = track.path().to_string();
-        let secret = key.rsplit('.').next().is_some_and(|last| last.contains("secret"));
+        let secret = ["secret", "password", "url"].iter().any(|word| key.contains(word));
         let message =
             if secret { "expected text in quotes".to_owned() } else { in_plain_words(error.message()) };
         (key, format!("cannot be used: {message}"))

@@ -29,8 +29,12 @@ pub struct Settings {
     pub edge: EdgeSettings,
     pub api: ApiSettings,
     pub admin: AdminSettings,
+    pub kafka: KafkaSettings,
+    pub redis: RedisSettings,
     pub store: StoreSettings,
     pub spool: SpoolSettings,
+    pub catalog: CatalogSettings,
+    pub secrets: SecretsSettings,
     pub geoip: GeoipSettings,
     pub token: TokenSettings,
     pub visitor: VisitorSettings,
@@ -83,15 +87,167 @@ pub struct AdminSettings {
     pub listen: SocketAddr,
 }
 
-/// Where the state is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StoreSettings {
-    /// `sqlite:` URL; empty: `store.db` in the data folder.
-    pub url: String,
+/// How the connection to a Kafka broker is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KafkaSecurity {
+    Plaintext,
+    Tls,
+    SaslPlaintext,
+    SaslTls,
 }
 
-/// The embedded event log.
+impl KafkaSecurity {
+    /// Brokers are proved by their certificate.
+    pub const fn has_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::SaslTls)
+    }
+
+    /// We prove who we are by name and password.
+    pub const fn has_sasl(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslTls)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SaslMechanism {
+    Plain,
+    #[serde(rename = "scram_sha_256")]
+    ScramSha256,
+    #[serde(rename = "scram_sha_512")]
+    ScramSha512,
+}
+
+/// The event log between machines, and the catalog's way to the edges.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KafkaSettings {
+    /// `host:port`, several by comma; empty: the embedded event log.
+    pub brokers: String,
+    pub security: KafkaSecurity,
+    /// PEM file of the authorities that may prove a broker; empty: the system's.
+    pub ca: PathBuf,
+    /// PEM file by which brokers know us; empty: none.
+    pub certificate: PathBuf,
+    /// PEM file of its private key.
+    pub key: PathBuf,
+    pub sasl_mechanism: SaslMechanism,
+    pub username: String,
+    pub password: String,
+    /// Stands before the names of topics and of the consumer group.
+    pub prefix: String,
+    /// After this time without an acknowledgement an event goes to the spool.
+    pub spool_after_ms: u64,
+    /// After this time librdkafka gives an event up.
+    pub message_timeout_ms: u64,
+    /// How long events wait for others of their batch.
+    pub linger_ms: u64,
+    /// Events that may be under way to the brokers.
+    pub queue_events: u64,
+    /// Their bytes.
+    pub queue_bytes: u64,
+    /// A consumer that is silent for so long has lost its partitions.
+    pub session_timeout_ms: u64,
+}
+
+impl std::fmt::Debug for KafkaSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaSettings")
+            .field("brokers", &self.brokers)
+            .field("security", &self.security)
+            .field("prefix", &self.prefix)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KafkaSettings {
+    /// Whether events travel by Kafka; else by the embedded event log.
+    pub const fn is_used(&self) -> bool {
+        !self.brokers.is_empty()
+    }
+}
+
+/// The duplicate check that all edges share.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedisSettings {
+    /// Empty: each edge for itself, in memory.
+    pub url: String,
+    /// PEM file of the authorities that may prove the server; empty: the system's.
+    pub ca: PathBuf,
+    /// After this time the memory of this process decides.
+    pub timeout_ms: u64,
+    /// Failures in a row after which Redis is left alone …
+    pub breaker_failures: u32,
+    /// … for this time.
+    pub breaker_ms: u64,
+    /// Stands before the keys.
+    pub prefix: String,
+}
+
+impl std::fmt::Debug for RedisSettings {
+    /// The URL may have a password in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSettings").field("timeout_ms", &self.timeout_ms).finish_non_exhaustive()
+    }
+}
+
+/// Where the state is kept.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreSettings {
+    /// `sqlite:` or `postgres:` URL; empty: `store.db` in the data folder.
+    pub url: String,
+    /// PEM file of the authorities that may prove the server; empty: the system's.
+    pub ca: PathBuf,
+    /// Connections to PostgreSQL of one process.
+    pub connections: u32,
+    /// What one statement may take on PostgreSQL.
+    pub statement_timeout_ms: u64,
+}
+
+impl std::fmt::Debug for StoreSettings {
+    /// The URL may have a password in it.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StoreSettings").field("connections", &self.connections).finish_non_exhaustive()
+    }
+}
+
+impl StoreSettings {
+    /// Whether the state is kept in PostgreSQL; else in a SQLite file.
+    pub fn is_postgres(&self) -> bool {
+        ["postgres://", "postgresql://"].iter().any(|scheme| self.url.starts_with(scheme))
+    }
+}
+
+/// What an edge keeps of the catalog from one start to the next.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CatalogSettings {
+    /// Empty: `catalog.snapshot` in the data folder.
+    pub snapshot: PathBuf,
+    /// How often it is written.
+    pub snapshot_interval_ms: u64,
+    /// A snapshot that is older is thrown away.
+    pub snapshot_max_age_ms: u64,
+}
+
+/// What protects secrets in the store and in the catalog.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretsSettings {
+    /// 64 hex digits each: the first encrypts, all decrypt. Empty: made at the first start and kept in the data folder.
+    pub keys: Vec<String>,
+}
+
+impl std::fmt::Debug for SecretsSettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretsSettings").field("keys", &self.keys.len()).finish()
+    }
+}
+
+/// The event log on this machine: all of it when there is no Kafka, else what Kafka does not take.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SpoolSettings {

@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use tracing_subscriber::EnvFilter;
 
-use super::{EdgeSettings, Settings, TokenSettings};
+use super::{
+    EdgeSettings, KafkaSettings, RedisSettings, SaslMechanism, Settings, StoreSettings, TokenSettings,
+};
 use crate::domain::{
     ids::Slug,
     token::{KeyRing, TokenKey},
@@ -50,6 +52,19 @@ pub const RANGES: &[Range] = ranges! {
     api.max_body_bytes: 1_024 to 67_108_864;
     api.request_timeout_ms: 1 to 600_000;
     api.rate_limit_per_minute: 1 to 10_000_000;
+    kafka.spool_after_ms: 10 to 60_000;
+    kafka.message_timeout_ms: 100 to 600_000;
+    kafka.linger_ms: 0 to 1_000;
+    kafka.queue_events: 1_000 to 10_000_000;
+    kafka.queue_bytes: 1_048_576 to 2_147_482_624;
+    kafka.session_timeout_ms: 1_000 to 3_600_000;
+    redis.timeout_ms: 1 to 10_000;
+    redis.breaker_failures: 1 to 1_000;
+    redis.breaker_ms: 10 to 600_000;
+    store.connections: 2 to 1_000;
+    store.statement_timeout_ms: 100 to 3_600_000;
+    catalog.snapshot_interval_ms: 100 to 86_400_000;
+    catalog.snapshot_max_age_ms: 1_000 to 302_400_000;
     spool.max_bytes: 1_048_576 to 1_099_511_627_776;
     spool.commit_events: 1 to 1_000;
     spool.commit_ms: 1 to 10;
@@ -132,10 +147,30 @@ impl Settings {
                 self.spool.commit_ms
             ),
         );
+        self.kafka.validate(&mut check);
+        check(
+            !self.kafka.is_used() || self.edge.pixel_wait_ms > self.kafka.spool_after_ms,
+            "edge.pixel_wait_ms",
+            format!(
+                "must be above `kafka.spool_after_ms` ({} ms): without Kafka no event is durable sooner",
+                self.kafka.spool_after_ms
+            ),
+        );
+        self.redis.validate(&mut check);
+        self.store.validate(&mut check);
+        for (key, given) in [
+            ("token.keys", !self.token.keys.is_empty()),
+            ("visitor.hash_secret", !self.visitor.hash_secret.is_empty()),
+            ("secrets.keys", !self.secrets.keys.is_empty()),
+        ] {
+            check(
+                given || !self.kafka.is_used(),
+                key,
+                "must be set where `kafka.brokers` is: all processes share it; make one with `openssl rand -hex 32`"
+                    .to_owned(),
+            );
+        }
         let url = &self.store.url;
-        let sqlite = url.is_empty()
-            || url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains('?'));
-        check(sqlite, "store.url", "must be `sqlite:` and the path of a file, without parameters".to_owned());
         check(
             self.spool.path.as_os_str().is_empty()
                 || url.strip_prefix("sqlite:").map(Into::into) != Some(self.spool.path.clone()),
@@ -158,6 +193,11 @@ impl Settings {
         let secret = &self.visitor.hash_secret;
         if let (false, Err(message)) = (secret.is_empty(), strong_secret(secret)) {
             check(false, "visitor.hash_secret", message.to_owned());
+        }
+        for (n, key) in self.secrets.keys.iter().enumerate() {
+            if let Err(message) = strong_secret(key) {
+                check(false, &format!("secrets.keys[{n}]"), message.to_owned());
+            }
         }
         if let Err((key, message)) = self.token.key_ring() {
             check(false, &key, message);
@@ -191,6 +231,111 @@ impl EdgeSettings {
     }
 }
 
+impl KafkaSettings {
+    fn validate(&self, check: &mut impl FnMut(bool, &str, String)) {
+        let broker = |broker: &str| {
+            let parts = broker.trim().rsplit_once(':');
+            parts.is_some_and(|(host, port)| {
+                !host.is_empty() && port.parse::<u16>().is_ok_and(|port| port > 0)
+            })
+        };
+        check(
+            !self.is_used() || self.brokers.split(',').all(broker),
+            "kafka.brokers",
+            "must be `host:port`, several by comma".to_owned(),
+        );
+        let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        check(
+            self.prefix.len() <= 64 && self.prefix.bytes().all(fits),
+            "kafka.prefix",
+            "may have up to 64 letters, digits, '-', '_' and '.'".to_owned(),
+        );
+        let scram = self.security.has_sasl() && self.sasl_mechanism != SaslMechanism::Plain;
+        let built_without = |what: &str| {
+            format!("asks for {what}, which this build does not have; build with `--features kafka-tls`")
+        };
+        let has_tls = cfg!(feature = "kafka-tls");
+        check(has_tls || !self.security.has_tls(), "kafka.security", built_without("TLS"));
+        check(has_tls || !scram, "kafka.sasl_mechanism", built_without("SCRAM"));
+        for (key, path) in
+            [("kafka.ca", &self.ca), ("kafka.certificate", &self.certificate), ("kafka.key", &self.key)]
+        {
+            check(
+                self.security.has_tls() || path.as_os_str().is_empty(),
+                key,
+                "has no effect unless `kafka.security` is `tls` or `sasl_tls`".to_owned(),
+            );
+        }
+        check(
+            self.certificate.as_os_str().is_empty() == self.key.as_os_str().is_empty(),
+            "kafka.certificate",
+            "and `kafka.key` go together".to_owned(),
+        );
+        for (key, text) in [("kafka.username", &self.username), ("kafka.password", &self.password)] {
+            let sasl = self.security.has_sasl();
+            check(!sasl || !text.is_empty(), key, "must be set where `kafka.security` is SASL".to_owned());
+            check(
+                sasl || text.is_empty(),
+                key,
+                "has no effect unless `kafka.security` is `sasl_plaintext` or `sasl_tls`".to_owned(),
+            );
+        }
+        check(
+            self.message_timeout_ms > self.spool_after_ms,
+            "kafka.message_timeout_ms",
+            format!("must be above `kafka.spool_after_ms` ({} ms)", self.spool_after_ms),
+        );
+    }
+}
+
+impl RedisSettings {
+    fn validate(&self, check: &mut impl FnMut(bool, &str, String)) {
+        if self.url.is_empty() {
+            return;
+        }
+        // The text is never repeated: it may hold a password.
+        let scheme = self.url.split_once("://").map(|(scheme, _)| scheme);
+        let tls = match scheme {
+            Some("redis" | "redis+sentinel" | "redis+cluster") => false,
+            Some("rediss" | "rediss+sentinel" | "rediss+cluster") => true,
+            Some(_) | None => {
+                let message = "must begin with redis:// or rediss:// (TLS), for Sentinel redis+sentinel:// or \
+                               rediss+sentinel://, for a cluster redis+cluster:// or rediss+cluster://";
+                return check(false, "redis.url", message.to_owned());
+            }
+        };
+        check(
+            tls || self.ca.as_os_str().is_empty(),
+            "redis.ca",
+            "has no effect unless `redis.url` begins with `rediss`".to_owned(),
+        );
+    }
+}
+
+impl StoreSettings {
+    fn validate(&self, check: &mut impl FnMut(bool, &str, String)) {
+        let url = &self.url;
+        let postgres = || {
+            url::Url::parse(url)
+                .is_ok_and(|url| url.has_host() && url.path().len() > 1 && url.query().is_none())
+        };
+        let sqlite =
+            || url.strip_prefix("sqlite:").is_some_and(|path| !path.is_empty() && !path.contains('?'));
+        check(
+            url.is_empty() || if self.is_postgres() { postgres() } else { sqlite() },
+            "store.url",
+            "must be `postgres://user:password@host:port/database`, or `sqlite:` and the path of a file, without \
+             parameters"
+                .to_owned(),
+        );
+        check(
+            self.is_postgres() || self.ca.as_os_str().is_empty(),
+            "store.ca",
+            "has no effect unless `store.url` is a `postgres:` URL".to_owned(),
+        );
+    }
+}
+
 /// Whether both cannot be bound at once. Port 0 takes a free one.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
@@ -200,7 +345,10 @@ fn collide(a: SocketAddr, b: SocketAddr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{config::TokenKeySettings, domain::token::KeyState};
+    use crate::{
+        config::{KafkaSecurity, TokenKeySettings},
+        domain::token::KeyState,
+    };
 
     fn wrong(change: impl FnOnce(&mut Settings)) -> Vec<String> {
         let mut settings = Settings::default();
@@ -231,13 +379,18 @@ mod tests {
         assert_eq!(wrong(|s| s.spool.commit_events = 0), ["spool.commit_events"]);
         assert_eq!(wrong(|s| s.admin.listen = s.api.listen), ["admin.listen"]);
         assert_eq!(wrong(|s| s.admin.listen = "0.0.0.0:8080".parse().unwrap()), ["admin.listen"]);
-        assert_eq!(wrong(|s| s.store.url = "postgres://h/d".into()), ["store.url"]);
+        assert_eq!(wrong(|s| s.store.url = "postgres://h".into()), ["store.url"]);
         assert_eq!(wrong(|s| s.store.url = "sqlite:".into()), ["store.url"]);
         assert_eq!(wrong(|s| s.store.url = "sqlite:a?mode=ro".into()), ["store.url"]);
         assert_eq!(
             wrong(|s| (s.store.url, s.spool.path) = ("sqlite:/a".into(), "/a".into())),
             ["spool.path"]
         );
+        assert_eq!(wrong(|s| s.store.url = "postgres://u:p@h:5432/d".into()), [""; 0]);
+        assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), ["store.ca"]);
+        assert_eq!(wrong(|s| s.redis.url = "http://h".into()), ["redis.url"]);
+        assert_eq!(wrong(|s| (s.redis.url, s.redis.ca) = ("redis://h".into(), "c".into())), ["redis.ca"]);
+        assert_eq!(wrong(|s| s.secrets.keys = vec!["ab".into()]), ["secrets.keys[0]"]);
         assert_eq!(wrong(|s| s.geoip.hosting_networks = vec![1]), ["geoip.hosting_networks"]);
         assert_eq!(wrong(|s| s.settlement.click_retention_days = 29), ["settlement.click_retention_days"]);
         assert_eq!(wrong(|s| s.visitor.hash_secret = "ab".into()), ["visitor.hash_secret"]);
@@ -245,6 +398,36 @@ mod tests {
         assert_eq!(wrong(|s| s.visitor.hash_secret = good.clone()), [""; 0]);
         assert_eq!(wrong(|s| s.log.filter = "waypost=loud".into()), ["log.filter"]);
         assert_eq!(wrong(|s| s.data_dir = "".into()), ["data_dir"]);
+    }
+
+    #[test]
+    fn kafka_is_whole_or_not_at_all() {
+        let good = "0123456789abcdef".repeat(4);
+        let kafka = |change: &dyn Fn(&mut KafkaSettings)| {
+            wrong(|s| {
+                s.kafka.brokers = "a:9092, b:9092".into();
+                s.token.keys = vec![key(1, KeyState::Active, &good)];
+                s.visitor.hash_secret = good.clone();
+                s.secrets.keys = vec![good.clone()];
+                change(&mut s.kafka);
+            })
+        };
+        assert_eq!(kafka(&|_| ()), [""; 0]);
+        assert_eq!(kafka(&|k| k.brokers = "a".into()), ["kafka.brokers"]);
+        assert_eq!(kafka(&|k| k.brokers = "a:1,".into()), ["kafka.brokers"]);
+        assert_eq!(kafka(&|k| k.prefix = "a b".into()), ["kafka.prefix"]);
+        assert_eq!(kafka(&|k| k.ca = "ca.pem".into()), ["kafka.ca"]);
+        assert_eq!(kafka(&|k| k.password = "p".into()), ["kafka.password"]);
+        assert_eq!(kafka(&|k| k.message_timeout_ms = k.spool_after_ms), ["kafka.message_timeout_ms"]);
+        let sasl = |k: &mut KafkaSettings| {
+            k.security = KafkaSecurity::SaslPlaintext;
+            k.sasl_mechanism = SaslMechanism::Plain;
+        };
+        assert_eq!(kafka(&|k| sasl(k)), ["kafka.username", "kafka.password"]);
+        let tls = kafka(&|k| (k.security, k.ca) = (KafkaSecurity::Tls, "ca.pem".into()));
+        assert_eq!(tls, if cfg!(feature = "kafka-tls") { vec![] } else { vec!["kafka.security"] });
+        let shared = wrong(|s| s.kafka.brokers = "a:9092".into());
+        assert_eq!(shared, ["token.keys", "visitor.hash_secret", "secrets.keys"]);
     }
 
     #[test]

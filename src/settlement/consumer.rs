@@ -1,6 +1,9 @@
 //! The loop of a consumer: poll, take, commit with the position, one batch after another.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 use sea_orm::DatabaseTransaction;
 use tokio::time::sleep;
@@ -18,9 +21,6 @@ use crate::{
     stream::{Delivery, EventSource, Topic},
     telemetry::settlement::ConsumerMetrics,
 };
-
-/// The embedded log has one partition.
-const PARTITION: i32 = 0;
 
 /// What a transaction may take: others wait for its locks, and a process that ends in its middle does it again.
 const BATCH_TIME: Duration = Duration::from_millis(100);
@@ -63,7 +63,10 @@ pub(super) struct Consumer {
     store: Store,
     settings: SettlementSettings,
     metrics: ConsumerMetrics,
-    next: i64,
+    /// The assignment that `next` belongs to; none: begin again.
+    generation: Option<u64>,
+    /// The offset of the next event, of each partition that is ours.
+    next: BTreeMap<i32, i64>,
     /// Events of the next batch at most, so that its transaction takes about [`BATCH_TIME`].
     room: usize,
 }
@@ -71,7 +74,15 @@ pub(super) struct Consumer {
 impl Consumer {
     pub fn new(topic: Topic, parts: &SettlementParts, metrics: ConsumerMetrics) -> Self {
         let room = FIRST_BATCH.min(parts.settings.batch_events);
-        Self { topic, store: parts.store.clone(), settings: parts.settings.clone(), metrics, next: 0, room }
+        Self {
+            topic,
+            store: parts.store.clone(),
+            settings: parts.settings.clone(),
+            metrics,
+            generation: None,
+            next: BTreeMap::new(),
+            room,
+        }
     }
 
     /// Learns from the time that a transaction took.
@@ -83,13 +94,31 @@ impl Consumer {
         }
     }
 
-    /// Reads the stored position and goes there.
-    async fn start(&mut self, source: &mut impl EventSource) -> Result<(), String> {
-        self.next = streams::position(self.store.reader(), self.topic.name(), PARTITION)
-            .await
-            .map_err(|error| error.to_string())?;
-        source.seek(PARTITION, self.next).await.map_err(|error| error.to_string())?;
+    /// Goes to the stored position of every partition that is newly ours.
+    async fn take_over(&mut self, source: &mut impl EventSource) -> Result<(), String> {
+        let assignment = source.assignment();
+        if self.generation == Some(assignment.generation) {
+            return Ok(());
+        }
+        self.next.retain(|partition, _| assignment.partitions.contains(partition));
+        for partition in assignment.partitions {
+            if self.next.contains_key(&partition) {
+                continue;
+            }
+            let position = streams::position(self.store.reader(), self.topic.name(), partition)
+                .await
+                .map_err(|error| error.to_string())?;
+            source.seek(partition, position).await.map_err(|error| error.to_string())?;
+            self.next.insert(partition, position);
+        }
+        self.generation = Some(assignment.generation);
         Ok(())
+    }
+
+    /// From the stored positions again.
+    fn begin_again(&mut self) {
+        self.generation = None;
+        self.next.clear();
     }
 
     /// Takes a batch and moves the position, in one transaction.
@@ -122,13 +151,17 @@ impl Consumer {
         tally: Tally,
         begun: Instant,
     ) -> Result<(), BatchError> {
-        let Some(last) = batch.last() else { return Ok(()) };
-        let next = last.offset + 1;
-        if !streams::advance(&tx, self.topic.name(), PARTITION, self.next, next).await? {
-            return Err(BatchError::NotOwner);
+        // In the order of partitions: consumers that meet on several rows take them in one order.
+        let ends: BTreeMap<i32, i64> =
+            batch.iter().map(|delivery| (delivery.partition, delivery.offset + 1)).collect();
+        for (&partition, &end) in &ends {
+            let from = self.next.get(&partition).copied().ok_or(BatchError::NotOwner)?;
+            if !streams::advance(&tx, self.topic.name(), partition, from, end).await? {
+                return Err(BatchError::NotOwner);
+            }
         }
         tx.commit().await?;
-        self.next = next;
+        self.next.extend(ends);
         taker.committed();
         for (outcome, events) in tally.outcomes {
             self.metrics.count(outcome, events);
@@ -169,13 +202,9 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
 ) {
     let topic = consumer.topic.name();
     let mut pause = RETRY_FIRST;
-    let mut started = false;
     while !shutdown.is_cancelled() {
         let step = async {
-            if !started {
-                consumer.start(&mut source).await?;
-                started = true;
-            }
+            consumer.take_over(&mut source).await?;
             let wait = Duration::from_millis(consumer.settings.batch_wait_ms);
             source.poll(consumer.room, wait).await.map_err(|error| error.to_string())
         };
@@ -191,19 +220,21 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
             }
         };
         if !batch.is_empty() && !settle(&mut consumer, &mut taker, &batch, &mut pause, &shutdown).await {
-            // From the stored position again.
-            started = false;
+            consumer.begin_again();
             continue;
         }
         consumer.metrics.stalled.set(0.0);
         pause = RETRY_FIRST;
-        if !batch.is_empty()
-            && let Err(error) = source.consumed(PARTITION, consumer.next).await
-        {
-            warn!(topic, %error, "the event log could not be told what is consumed");
+        let partitions: BTreeSet<i32> = batch.iter().map(|delivery| delivery.partition).collect();
+        for partition in partitions {
+            if let Some(&next) = consumer.next.get(&partition)
+                && let Err(error) = source.consumed(partition, next).await
+            {
+                warn!(topic, %error, "the event log could not be told what is consumed");
+            }
         }
     }
-    info!(topic, next_offset = consumer.next, "consumer stopped");
+    info!(topic, next = ?consumer.next, "consumer stopped");
 }
 
 /// Lets a batch take effect; `false`: begin again from the stored position. What cannot go on is read anew each time,
@@ -230,7 +261,7 @@ async fn settle(
 
 async fn stall(consumer: &Consumer, pause: &mut Duration, detail: &str, shutdown: &CancellationToken) {
     consumer.metrics.stalled.set(1.0);
-    error!(topic = consumer.topic.name(), next_offset = consumer.next, detail, "settlement cannot go on");
+    error!(topic = consumer.topic.name(), next = ?consumer.next, detail, "settlement cannot go on");
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = sleep(*pause) => {}

@@ -4,9 +4,11 @@
 //! an [`EventSource`] hands them out in order. Where a reader stands is not kept here: settlement keeps it in the
 //! store, in the transaction that has the effect, and [`seek`](EventSource::seek)s there.
 
+pub mod kafka;
 pub mod spool;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     future::Future,
     pin::Pin,
@@ -154,9 +156,21 @@ pub enum SourceError {
     Failed(String),
 }
 
-/// Hands out the records of one topic in order, from where it was told to begin.
+/// The partitions of one topic that are a reader's now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Assignment {
+    /// Another number: the partitions have changed.
+    pub generation: u64,
+    pub partitions: BTreeSet<i32>,
+}
+
+/// Hands out the records of one topic, in order within each partition, from where it was told to begin.
 pub trait EventSource: Send + 'static {
-    /// The next records: at most `max`, none when `wait` passes without one.
+    /// The partitions that are this reader's now. Of one that is new nothing is handed out before it was
+    /// [`seek`](Self::seek)ed; of one that is gone nothing more is handed out.
+    fn assignment(&self) -> Assignment;
+
+    /// The next records: at most `max`, none when `wait` passes without one or the assignment changes.
     fn poll(
         &mut self,
         max: usize,

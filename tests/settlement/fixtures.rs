@@ -33,7 +33,7 @@ use waypost::{
     },
     store::{Store, accounts, entities::balance},
     stream::{
-        Delivery, EventSink, EventSource, Record, SourceError, Topic,
+        Assignment, Delivery, EventSink, EventSource, Record, SourceError, Topic,
         spool::{Spool, SpoolSink},
     },
     telemetry::{settlement::SettlementMetrics, stream::StreamMetrics},
@@ -365,6 +365,10 @@ impl FakeSource {
 }
 
 impl EventSource for FakeSource {
+    fn assignment(&self) -> Assignment {
+        Assignment { generation: 1, partitions: [0].into() }
+    }
+
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let found: Vec<Delivery> = {
             let records = self.records.lock().unwrap();

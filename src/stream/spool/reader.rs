@@ -1,7 +1,7 @@
 //! Readers of one topic, in the writer's process or in another.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{SpoolError, database::Database, queue::Queue};
-use crate::stream::{Delivery, EventSource, SourceError, Topic};
+use crate::stream::{Assignment, Delivery, EventSource, SourceError, Topic};
 
 /// How often a reader looks at a file that another process writes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -82,6 +82,10 @@ impl SpoolSource {
 }
 
 impl EventSource for SpoolSource {
+    fn assignment(&self) -> Assignment {
+        Assignment { generation: 1, partitions: BTreeSet::from([0]) }
+    }
+
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let deadline = Instant::now() + wait;
         let max = max.clamp(1, MOST_AT_ONCE);
