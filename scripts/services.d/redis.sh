@@ -78,7 +78,10 @@ await_redis-cluster() {
 
 # The sentinel rewrites the configurations when the primary changes, so that each keeps its role over restarts.
 launch_redis-sentinel() {
-    pid_of redis-primary >/dev/null || launch_redis_server redis-primary redis-server <<<"$redis_common"
+    pid_of redis-primary >/dev/null || launch_redis_server redis-primary redis-server <<CONF
+$redis_common
+repl-diskless-sync-delay 0
+CONF
     pid_of redis-replica >/dev/null || launch_redis_server redis-replica redis-server <<CONF
 $redis_common
 repl-diskless-sync-delay 0
@@ -91,8 +94,10 @@ sentinel failover-timeout waypost 3000
 CONF
 }
 
+# Whether it could take the replica, should the primary fail.
 sentinel_sees_replica() {
-    [ "$(redis-cli -p "$(port redis-sentinel)" sentinel replicas waypost 2>/dev/null | grep -cx master-link-status)" = 1 ] &&
+    redis-cli -p "$(port redis-sentinel)" sentinel replicas waypost 2>/dev/null |
+        grep -A 1 -x flags | grep -qx slave &&
         redis-cli -p "$(port redis-sentinel)" sentinel ckquorum waypost 2>/dev/null | grep -q ^OK
 }
 
