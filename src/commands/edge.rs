@@ -34,7 +34,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let geo = parts::open_geo(settings)?;
     let spool = parts::open_spool(&folder, settings)?;
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink())?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();

@@ -13,7 +13,7 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     domain::ids::AccountId,
-    edge::EdgeParts,
+    edge::{self, EdgeParts},
     ledger::{Intake, LedgerError, Terms},
     store::{
         Store, accounts,
@@ -24,7 +24,9 @@ use crate::{
         spool::{Spool, SpoolError},
     },
     telemetry::{edge::EdgeMetrics, stream::StreamMetrics, visitor::VisitorMetrics},
-    visitor::{Geo, MemoryRecentVisits, TrustedProxies, VisitorHasher},
+    visitor::{
+        Geo, MemoryRecentVisits, RecentVisits, RedisRecentVisits, ServerError, TrustedProxies, VisitorHasher,
+    },
 };
 
 /// The store of a data folder, made or brought up to date.
@@ -146,15 +148,18 @@ pub fn intake(settings: &Settings, secrets: &Secrets) -> Arc<Intake> {
 }
 
 /// What an edge serves with.
+///
+/// # Errors
+/// Settings of Redis that can never work.
 pub fn edge_parts(
     settings: &Settings,
     secrets: &Secrets,
     catalog: Arc<Catalog>,
     geo: Arc<Geo>,
     sink: Arc<dyn EventSink>,
-) -> EdgeParts {
+) -> Result<EdgeParts, Failure> {
     VisitorMetrics::register();
-    EdgeParts {
+    Ok(EdgeParts {
         name: edge_name(&settings.edge.name).into(),
         catalog,
         keys: Arc::new(secrets.tokens.clone()),
@@ -162,10 +167,21 @@ pub fn edge_parts(
         hasher: VisitorHasher::new(secrets.visitor_hash),
         proxies: TrustedProxies::new(settings.edge.trusted_proxies.clone()),
         user_agents: settings.visitor.user_agents,
-        recent: Arc::new(MemoryRecentVisits::new(settings.visitor.recent_visits)),
+        recent: recent_visits(settings)?,
         sink,
         metrics: EdgeMetrics::register(),
+    })
+}
+
+/// The duplicate check: all edges together where there is a Redis, else this one alone.
+fn recent_visits(settings: &Settings) -> Result<Arc<dyn RecentVisits>, Failure> {
+    let memory = MemoryRecentVisits::new(settings.visitor.recent_visits);
+    if settings.redis.url.is_empty() {
+        return Ok(Arc::new(memory));
     }
+    let shared = RedisRecentVisits::start(&settings.redis, memory, edge::core_count(settings.edge.cores));
+    let shared = shared.map_err(|error: ServerError| Failure::new(Code::Config, error.to_string()))?;
+    Ok(Arc::new(shared))
 }
 
 pub fn open_geo(settings: &Settings) -> Result<Arc<Geo>, Failure> {

@@ -12,6 +12,7 @@ pub mod edge;
 pub mod logs;
 pub mod readiness;
 pub mod recorder;
+pub mod redis;
 pub mod series;
 pub mod settlement;
 pub mod stream;
