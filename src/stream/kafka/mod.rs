@@ -1,3 +1,18 @@
 //! Kafka as the event log between machines, and as the catalog's way to the edges.
 
+use bytes::Bytes;
+
+mod batch;
 pub mod client;
+mod lane;
+pub mod logs;
+mod producer;
+mod replay;
+pub mod sink;
+
+pub use sink::{KafkaSink, KafkaSinkError};
+
+use crate::domain::ids::AccountId;
+
+/// Finds the key of a record in its payload.
+pub type KeyOf = fn(&Bytes) -> Option<AccountId>;
