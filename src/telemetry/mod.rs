@@ -11,6 +11,7 @@ pub mod api;
 pub mod edge;
 pub mod kafka;
 pub mod logs;
+pub mod process;
 pub mod readiness;
 pub mod recorder;
 pub mod redis;
