@@ -158,6 +158,7 @@ pub fn edge_parts(
         name: edge_name(&settings.edge.name).into(),
         catalog,
         keys: Arc::new(secrets.tokens.clone()),
+        sealing: Arc::new(secrets.sealing.clone()),
         geo,
         hasher: VisitorHasher::new(secrets.visitor_hash),
         proxies: TrustedProxies::new(settings.edge.trusted_proxies.clone()),

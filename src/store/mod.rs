@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod entities;
 pub mod keys;
 mod migrations;
+pub mod pixel_secrets;
 pub mod publish;
 pub mod sequences;
 pub mod streams;
