@@ -22,7 +22,7 @@ pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
 
 async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     // A folder without a store is a wrong path: nothing is made in it.
-    parts::require_store(&DataDir::existing(&settings.data_dir)?, settings)?;
+    parts::require_store(&DataDir::of_store(settings)?, settings)?;
     let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
     let metrics = process::install_metrics()?;
     let secrets = folder.secrets(settings)?;

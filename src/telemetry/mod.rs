@@ -10,6 +10,7 @@ pub mod admin;
 pub mod api;
 pub mod edge;
 pub mod kafka;
+pub mod kafka_consumer;
 pub mod logs;
 pub mod process;
 pub mod readiness;

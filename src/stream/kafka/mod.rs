@@ -4,13 +4,16 @@ use bytes::Bytes;
 
 mod batch;
 pub mod client;
+mod group;
 mod lane;
 pub mod logs;
 mod producer;
 mod replay;
 pub mod sink;
+mod source;
 
 pub use sink::{KafkaSink, KafkaSinkError};
+pub use source::{KafkaSource, Left};
 
 use crate::domain::ids::AccountId;
 
