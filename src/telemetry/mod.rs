@@ -12,6 +12,7 @@ pub mod edge;
 pub mod kafka;
 pub mod kafka_consumer;
 pub mod logs;
+pub mod process;
 pub mod readiness;
 pub mod recorder;
 pub mod redis;
