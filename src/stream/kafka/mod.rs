@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+pub mod admin;
 mod batch;
 pub mod client;
 mod lane;
@@ -9,6 +10,7 @@ pub mod logs;
 mod producer;
 mod replay;
 pub mod sink;
+pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};
 
