@@ -6,7 +6,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, Settings, StoreSettings, TokenSettings,
+    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, Settings, StoreSettings,
+    TokenSettings,
 };
 use crate::domain::{
     ids::Slug,
@@ -389,9 +390,10 @@ mod tests {
         assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), ["store.ca"]);
         assert_eq!(wrong(|s| s.redis.url = "http://h".into()), ["redis.url"]);
         assert_eq!(wrong(|s| s.redis.url = "redis+cluster://h/1".into()), ["redis.url"]);
-        assert_eq!(wrong(|s| (s.redis.url, s.redis.prefix) = ("redis://h".into(), "a b".into())), [
-            "redis.prefix"
-        ]);
+        assert_eq!(
+            wrong(|s| (s.redis.url, s.redis.prefix) = ("redis://h".into(), "a b".into())),
+            ["redis.prefix"]
+        );
         assert_eq!(wrong(|s| (s.redis.url, s.redis.ca) = ("redis://h".into(), "c".into())), ["redis.ca"]);
         assert_eq!(wrong(|s| s.secrets.keys = vec!["ab".into()]), ["secrets.keys[0]"]);
         assert_eq!(wrong(|s| s.geoip.hosting_networks = vec![1]), ["geoip.hosting_networks"]);

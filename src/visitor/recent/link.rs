@@ -60,6 +60,10 @@ impl Link {
         Self { state: receiver, wanted }
     }
 
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
+    }
+
     /// The connection, once it is made.
     ///
     /// # Errors
@@ -104,7 +108,8 @@ async fn keep_up(
         let generation = *wanted.borrow_and_update();
         let attempt = async {
             let made = time::timeout(ATTEMPT, server.connect()).await;
-            made.map_err(|_| Arc::from("no answer")).and_then(|made| made.map_err(|error| error.to_string().into()))
+            made.map_err(|_| Arc::from("no answer"))
+                .and_then(|made| made.map_err(|error| error.to_string().into()))
         };
         let made: Result<Connection, Arc<str>> = tokio::select! {
             made = attempt => made,
