@@ -286,6 +286,11 @@ impl KafkaSettings {
             "kafka.message_timeout_ms",
             format!("must be above `kafka.spool_after_ms` ({} ms)", self.spool_after_ms),
         );
+        check(
+            self.linger_ms < self.spool_after_ms,
+            "kafka.linger_ms",
+            format!("must be below `kafka.spool_after_ms` ({} ms)", self.spool_after_ms),
+        );
     }
 }
 
@@ -424,6 +429,7 @@ mod tests {
         assert_eq!(kafka(&|k| k.ca = "ca.pem".into()), ["kafka.ca"]);
         assert_eq!(kafka(&|k| k.password = "p".into()), ["kafka.password"]);
         assert_eq!(kafka(&|k| k.message_timeout_ms = k.spool_after_ms), ["kafka.message_timeout_ms"]);
+        assert_eq!(kafka(&|k| k.linger_ms = k.spool_after_ms), ["kafka.linger_ms"]);
         let sasl = |k: &mut KafkaSettings| {
             k.security = KafkaSecurity::SaslPlaintext;
             k.sasl_mechanism = SaslMechanism::Plain;

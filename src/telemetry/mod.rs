@@ -9,6 +9,8 @@
 pub mod admin;
 pub mod api;
 pub mod edge;
+pub mod kafka;
+pub mod kafka_consumer;
 pub mod logs;
 pub mod readiness;
 pub mod recorder;
