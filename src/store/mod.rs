@@ -97,7 +97,10 @@ impl Store {
     /// may do it at once: one does, the others wait and find it done.
     pub async fn migrate(&self) -> Result<Vec<String>, ConnectError> {
         let pending = self.pending_migrations().await?;
-        if pending.is_empty() || !self.options.is_postgres() {
+        if pending.is_empty() {
+            return Ok(pending);
+        }
+        if !self.options.is_postgres() {
             migrations::Migrator::up(&self.writer, None).await?;
             return Ok(pending);
         }

@@ -20,6 +20,9 @@ const SCHEMA: [&str; 4] = [
     include_str!("../../src/store/migrations/m0001_rules.rs"),
 ];
 
+/// What makes JSON of a text.
+pub const AS_JSON: &str = "::jsonb";
+
 /// Gone when it is dropped, whoever is still connected.
 pub struct Database {
     name: String,
