@@ -30,12 +30,42 @@ port() {
     echo $((base + offset))
 }
 
+# The names of the ports on which a process listens.
+ports_of() {
+    case "$1" in
+        kafka)
+            echo kafka kafka-tls kafka-sasl kafka-sasl-tls kafka-mtls kafka-behind kafka-controller
+            ;;
+        redis) echo redis redis-tls ;;
+        redis-cluster-?) echo "$1" "redis-cluster-bus-${1##*-}" ;;
+        *) echo "$1" ;;
+    esac
+}
+
+# The local ports of all TCP sockets in state $1 (a pattern), in hexadecimal, with a space before and after each.
+used_ports() {
+    awk -v state="$1" 'BEGIN { printf " " } FNR > 1 && $4 ~ state { n = split($2, a, ":"); printf "%s ", a[n] }' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+# Somebody else's server on a port of ours would be taken for the one that is about to start.
+await_free_ports() {
+    local name port used end=$((SECONDS + 5))
+    for name in $(ports_of "$1"); do
+        port=$(port "$name")
+        while used=$(used_ports 0A) && [[ $used == *" $(printf %04X "$port") "* ]]; do
+            [ $SECONDS -lt $end ] || fail 69 "somebody else listens on port $port, which is for $1"
+            sleep 0.05
+        done
+    done
+}
+
 # Chooses a block of ports in which nothing listens and that no other folder has.
 choose_base() {
     local used candidate port claim
     exec 8>"$home/ports.lock"
     flock 8
-    used=" $(awk 'FNR > 1 { n = split($2, a, ":"); printf "%s ", a[n] }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)"
+    used=$(used_ports .)
     candidate=$((first_base + RANDOM % ((last_base - first_base) / block) * block))
     for ((tried = 0; tried * block < last_base - first_base; tried++)); do
         candidate=$((candidate + block))

@@ -67,6 +67,10 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 
+# A killed broker may come back when its old session is over, which would take 9 s.
+broker.session.timeout.ms=2000
+broker.heartbeat.interval.ms=500
+
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 # The usual 128 MiB would be a quarter of the heap.
@@ -74,6 +78,7 @@ log.cleaner.dedupe.buffer.size=16777216
 CONF
     mv "$dir/kafka.properties.part" "$dir/kafka.properties"
     cat >"$dir/kafka.log4j2.properties" <<'CONF'
+shutdownHook=disable
 appender.out.type=Console
 appender.out.name=out
 appender.out.layout.type=PatternLayout

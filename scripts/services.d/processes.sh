@@ -26,6 +26,7 @@ spawned=()
 spawn() {
     local name=$1
     shift
+    await_free_ports "$name"
     printf -- '---- %(%FT%TZ)T start\n' -1 >>"$dir/$name.log"
     setsid "$@" </dev/null >>"$dir/$name.log" 2>&1 9>&- &
     printf '%s\n' $! >"$dir/$name.pid"
@@ -53,9 +54,10 @@ await() {
     done
 }
 
+# What a process said since its last start.
 show_log() {
     say "the end of $dir/$1.log:"
-    tail -n 25 "$dir/$1.log" >&2 || true
+    awk '/^---- /{ text = "" } { text = text $0 "\n" } END { printf "%s", text }' "$dir/$1.log" | tail -n 25 >&2 || true
 }
 
 # Asks a process to end; then waits for it, and ends it by force when it takes longer than `$2` seconds.

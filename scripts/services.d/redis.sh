@@ -68,7 +68,8 @@ await_redis-cluster() {
     done
     # Only nodes that have never met; those that have find each other again.
     if cluster_says redis-cluster-1 cluster_known_nodes:1 && cluster_says redis-cluster-1 cluster_slots_assigned:0; then
-        redis-cli --cluster create "${nodes[@]}" --cluster-replicas 0 --cluster-yes >>"$dir/redis-cluster-1.log" 2>&1 || {
+        redis-cli --cluster create "${nodes[@]}" --cluster-replicas 0 --cluster-yes \
+            >>"$dir/redis-cluster-1.log" 2>&1 || {
             show_log redis-cluster-1
             fail 1 "the Redis cluster could not be made"
         }
@@ -78,7 +79,10 @@ await_redis-cluster() {
 
 # The sentinel rewrites the configurations when the primary changes, so that each keeps its role over restarts.
 launch_redis-sentinel() {
-    pid_of redis-primary >/dev/null || launch_redis_server redis-primary redis-server <<<"$redis_common"
+    pid_of redis-primary >/dev/null || launch_redis_server redis-primary redis-server <<CONF
+$redis_common
+repl-diskless-sync-delay 0
+CONF
     pid_of redis-replica >/dev/null || launch_redis_server redis-replica redis-server <<CONF
 $redis_common
 repl-diskless-sync-delay 0
@@ -91,8 +95,10 @@ sentinel failover-timeout waypost 3000
 CONF
 }
 
+# Whether it could take the replica, should the primary fail.
 sentinel_sees_replica() {
-    [ "$(redis-cli -p "$(port redis-sentinel)" sentinel replicas waypost 2>/dev/null | grep -cx master-link-status)" = 1 ] &&
+    redis-cli -p "$(port redis-sentinel)" sentinel replicas waypost 2>/dev/null |
+        grep -A 1 -x flags | grep -qx slave &&
         redis-cli -p "$(port redis-sentinel)" sentinel ckquorum waypost 2>/dev/null | grep -q ^OK
 }
 
