@@ -24,7 +24,7 @@ use crate::{
     ledger::{Intake, LedgerError, intake::stream_of},
     store::{
         entities::{click, click_rollup, link},
-        streams::{self, StreamKey},
+        streams::StreamKey,
     },
     stream::Delivery,
 };
@@ -47,8 +47,15 @@ pub(super) struct ClickBatches {
     links: HashMap<i64, LinkFacts>,
 }
 
-/// A rollup's key: link, day, class, country, device.
-type RollupKey = (i64, i32, &'static str, String, String);
+/// A rollup's key: link, day, class, country, device, and the partition of the topic, so that consumers never meet on
+/// a row.
+type RollupKey = (i64, i32, &'static str, String, String, i32);
+
+/// A click of the batch.
+struct Clicked {
+    event: Box<Event>,
+    partition: i32,
+}
 
 impl ClickBatches {
     /// `arrived` is told when clicks were stored.
@@ -57,10 +64,10 @@ impl ClickBatches {
     }
 
     /// Looks up the links of a batch that are not remembered.
-    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[Event]) -> Result<(), BatchError> {
+    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[Clicked]) -> Result<(), BatchError> {
         let mut unknown: Vec<i64> = events
             .iter()
-            .filter_map(|event| click_of(event))
+            .filter_map(|clicked| click_of(&clicked.event))
             .map(|click| click.link.0)
             .filter(|id| !self.links.contains_key(id))
             .collect();
@@ -71,7 +78,11 @@ impl ClickBatches {
         }
         if self.links.len() + unknown.len() > REMEMBERED_LINKS {
             self.links.clear();
-            unknown = events.iter().filter_map(|event| click_of(event)).map(|click| click.link.0).collect();
+            unknown = events
+                .iter()
+                .filter_map(|clicked| click_of(&clicked.event))
+                .map(|click| click.link.0)
+                .collect();
         }
         for row in link::Entity::find().filter(link::Column::Id.is_in(unknown)).all(tx).await? {
             let facts =
@@ -89,16 +100,17 @@ impl ClickBatches {
     async fn store(
         &mut self,
         tx: &DatabaseTransaction,
-        events: Vec<Event>,
+        mut events: Vec<Clicked>,
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
         self.learn(tx, &events).await?;
+        // Consumers that meet on the same clicks, delivered by two partitions, take them in one order.
+        events.sort_by_key(|clicked| clicked.event.id);
         let oldest = at.day().saturating_sub_unsigned(self.retention_days);
         let mut rows = Vec::with_capacity(events.len());
-        let mut outcomes: BTreeMap<(StreamKey, Outcome), i64> = BTreeMap::new();
-        let mut origins: HashMap<Uuid, StreamKey> = HashMap::new();
-        for event in &events {
+        let mut given: HashMap<Uuid, (StreamKey, i32)> = HashMap::new();
+        for Clicked { event, partition } in &events {
             let Some(click) = click_of(event) else {
                 return Err(LedgerError::NotFound("click in this event").into());
             };
@@ -107,15 +119,13 @@ impl ClickBatches {
                 Timestamp::of_uuid(event.id).ok_or(LedgerError::NotFound("time in the click id"))?;
             let stream = stream_of(event);
             if clicked_at.day() < oldest {
-                *outcomes.entry((stream, Outcome::Late)).or_default() += 1;
+                tally.end(&stream, Outcome::Late);
                 continue;
             }
-            // Until the insert says otherwise it was there.
-            *outcomes.entry((stream.clone(), Outcome::DuplicateDelivery)).or_default() += 1;
-            origins.insert(event.id, stream);
+            given.insert(event.id, (stream, *partition));
             rows.push(row(event.id, clicked_at, click, link));
         }
-        let stored = if rows.is_empty() {
+        let inserted = if rows.is_empty() {
             Vec::new()
         } else {
             let inserted = click::Entity::insert_many(rows)
@@ -127,20 +137,17 @@ impl ClickBatches {
                 TryInsertResult::Empty | TryInsertResult::Conflicted => Vec::new(),
             }
         };
-        for row in &stored {
-            if let Some(stream) = origins.get(&row.id) {
-                *outcomes.entry((stream.clone(), Outcome::DuplicateDelivery)).or_default() -= 1;
-                *outcomes.entry((stream.clone(), Outcome::Stored)).or_default() += 1;
+        let mut stored = Vec::with_capacity(inserted.len());
+        for row in inserted {
+            if let Some((stream, partition)) = given.remove(&row.id) {
+                tally.end(&stream, Outcome::Stored);
+                stored.push((row, partition));
             }
         }
-        roll_up(tx, &stored).await?;
-        for ((stream, outcome), events) in outcomes {
-            if events != 0 {
-                streams::count(tx, &stream, outcome, events, at).await?;
-                tally.add(outcome, events.unsigned_abs());
-            }
+        for (stream, _) in given.into_values() {
+            tally.end(&stream, Outcome::DuplicateDelivery);
         }
-        Ok(())
+        roll_up(tx, &stored).await
     }
 }
 
@@ -154,17 +161,16 @@ impl TakeBatch for ClickBatches {
     ) -> Result<(), BatchError> {
         let mut events = Vec::with_capacity(batch.len());
         let mut ids = HashSet::with_capacity(batch.len());
-        for read in see(tx, decode(batch)?, at, tally).await? {
+        for read in see(tx, decode(batch)?, tally).await? {
             match read {
-                Read::Event(event) if ids.insert(event.id) => events.push(*event),
-                // The same click twice in one batch, under two numbers.
-                Read::Event(event) => {
-                    streams::count(tx, &stream_of(&event), Outcome::DuplicateDelivery, 1, at).await?;
-                    tally.add(Outcome::DuplicateDelivery, 1);
+                Read::Event { event, partition } if ids.insert(event.id) => {
+                    events.push(Clicked { event, partition });
                 }
+                // The same click twice in one batch, under two numbers.
+                Read::Event { event, .. } => tally.end(&stream_of(&event), Outcome::DuplicateDelivery),
                 Read::Unreadable { text, detail } => {
-                    self.intake.refuse(tx, AccountId(0), Err(&text), detail, at).await?;
-                    tally.add(Outcome::Rejected, 1);
+                    self.intake.refuse(tx, AccountId(0), Err(&text), detail, at, &mut tally.counts).await?;
+                    tally.add(Outcome::Rejected);
                 }
             }
         }
@@ -229,27 +235,27 @@ fn row(id: Uuid, clicked_at: Timestamp, click: &Click, link: LinkFacts) -> click
 }
 
 /// Adds rows that were stored to the counts of their day.
-async fn roll_up(tx: &DatabaseTransaction, stored: &[click::Model]) -> Result<(), BatchError> {
+async fn roll_up(tx: &DatabaseTransaction, stored: &[(click::Model, i32)]) -> Result<(), BatchError> {
     use click_rollup::Column;
     let mut counts: BTreeMap<RollupKey, (&click::Model, i64)> = BTreeMap::new();
-    for row in stored {
+    for (row, partition) in stored {
         let class = crate::domain::traffic::TrafficClass::parse(&row.class)
             .ok_or_else(|| LedgerError::Damaged { what: "click", detail: row.class.clone() })?;
         let country = row.country.clone().unwrap_or_default();
-        let key = (row.link_id, row.day, class.as_str(), country, row.device.clone());
+        let key = (row.link_id, row.day, class.as_str(), country, row.device.clone(), *partition);
         counts.entry(key).or_insert((row, 0)).1 += 1;
     }
     if counts.is_empty() {
         return Ok(());
     }
-    let rows = counts.into_iter().map(|((link, day, class, country, device), (row, clicks))| {
+    let rows = counts.into_iter().map(|((link, day, class, country, device, partition), (row, clicks))| {
         click_rollup::ActiveModel {
             link_id: Set(link),
             day: Set(day),
             class: Set(class.to_owned()),
             country: Set(country),
             device: Set(device),
-            partition: Set(0),
+            partition: Set(partition),
             account_id: Set(row.account_id),
             program_id: Set(row.program_id),
             affiliate_id: Set(row.affiliate_id),

@@ -1,4 +1,4 @@
-//! Conversions and refunds: each through the ledger's intake, in the order of the log.
+//! Conversions and refunds: each through the ledger's intake, those of an account in the order of the log.
 
 use std::sync::Arc;
 
@@ -35,15 +35,21 @@ impl TakeBatch for ConversionBatches {
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
-        for read in see(tx, decode(batch)?, at, tally).await? {
+        let mut events = see(tx, decode(batch)?, tally).await?;
+        // Consumers that meet on several accounts lock them in one order. An account's events keep theirs.
+        events.sort_by_key(|read| match read {
+            Read::Event { event, .. } => event.account().unwrap_or(NOBODY),
+            Read::Unreadable { .. } => NOBODY,
+        });
+        for read in events {
             match read {
-                Read::Event(event) => {
-                    let effect = self.intake.receive(tx, &event, at).await?;
-                    tally.add(outcome(&effect), 1);
+                Read::Event { event, .. } => {
+                    let effect = self.intake.receive_among(tx, &event, at, &mut tally.counts).await?;
+                    tally.add(outcome(&effect));
                 }
                 Read::Unreadable { text, detail } => {
-                    self.intake.refuse(tx, NOBODY, Err(&text), detail, at).await?;
-                    tally.add(Outcome::Rejected, 1);
+                    self.intake.refuse(tx, NOBODY, Err(&text), detail, at, &mut tally.counts).await?;
+                    tally.add(Outcome::Rejected);
                 }
             }
         }
@@ -71,17 +77,17 @@ pub(super) async fn refuse(
     at: Timestamp,
     tally: &mut Tally,
 ) -> Result<(), BatchError> {
-    for read in see(tx, decode(std::slice::from_ref(delivery))?, at, tally).await? {
+    for read in see(tx, decode(std::slice::from_ref(delivery))?, tally).await? {
         match read {
-            Read::Event(event) => {
+            Read::Event { event, .. } => {
                 let account = event.account().unwrap_or(NOBODY);
-                intake.refuse(tx, account, Ok(&event), detail.clone(), at).await?;
+                intake.refuse(tx, account, Ok(&event), detail.clone(), at, &mut tally.counts).await?;
             }
             Read::Unreadable { text, .. } => {
-                intake.refuse(tx, NOBODY, Err(&text), detail.clone(), at).await?;
+                intake.refuse(tx, NOBODY, Err(&text), detail.clone(), at, &mut tally.counts).await?;
             }
         }
-        tally.add(Outcome::Rejected, 1);
+        tally.add(Outcome::Rejected);
     }
     Ok(())
 }

@@ -1,4 +1,10 @@
 //! What settlement knows of each edge's streams: positions, the numbers it has seen, how many events ended how.
+//!
+//! The events of one stream lie in several partitions, so several instances settle them at once and meet on the same
+//! rows. They write those rows at the end of their transactions and in one order ([`note`], [`Counts::write`]): nobody
+//! waits long, and nobody waits in a circle.
+
+use std::collections::BTreeMap;
 
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set,
@@ -52,11 +58,37 @@ pub async fn advance(
     Ok(moved.rows_affected == 1)
 }
 
+/// What a transaction adds to the outcomes of streams, or takes away.
+#[derive(Debug, Default)]
+pub struct Counts(BTreeMap<StreamKey, BTreeMap<&'static str, i64>>);
+
+impl Counts {
+    pub fn add(&mut self, stream: &StreamKey, outcome: Outcome, events: i64) {
+        *self.0.entry(stream.clone()).or_default().entry(outcome.as_str()).or_default() += events;
+    }
+
+    /// One event ended otherwise than it was counted.
+    pub fn recount(&mut self, stream: &StreamKey, from: Outcome, to: Outcome) {
+        self.add(stream, from, -1);
+        self.add(stream, to, 1);
+    }
+
+    /// Writes them; nothing but the commit should follow.
+    pub async fn write(self, tx: &impl ConnectionTrait, at: Timestamp) -> Result<(), DbErr> {
+        for (stream, outcomes) in self.0 {
+            for (outcome, events) in outcomes.into_iter().filter(|(_, events)| *events != 0) {
+                count(tx, &stream, outcome, events, at).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Adds to the count of one outcome; below zero takes away.
-pub async fn count(
+async fn count(
     tx: &impl ConnectionTrait,
     stream: &StreamKey,
-    outcome: Outcome,
+    outcome: &str,
     events: i64,
     at: Timestamp,
 ) -> Result<(), DbErr> {
@@ -65,7 +97,7 @@ pub async fn count(
         edge: Set(stream.edge.clone()),
         boot: Set(stream.boot),
         stream: Set(stream.stream.clone()),
-        outcome: Set(outcome.as_str().to_owned()),
+        outcome: Set(outcome.to_owned()),
         events: Set(events),
         last_at: Set(at.0),
     };
@@ -82,30 +114,48 @@ pub async fn count(
     Ok(())
 }
 
-/// One event ended otherwise than it was counted.
-pub async fn recount(
+/// Which numbers are new, in the order given; of equal ones the first.
+pub async fn unseen(
     tx: &impl ConnectionTrait,
     stream: &StreamKey,
-    from: Outcome,
-    to: Outcome,
-    at: Timestamp,
-) -> Result<(), DbErr> {
-    if from != to {
-        count(tx, stream, from, -1, at).await?;
-        count(tx, stream, to, 1, at).await?;
-    }
-    Ok(())
+    numbers: &[u64],
+) -> Result<Vec<bool>, DbErr> {
+    let Some((_, mut ranges, numbers)) = around(tx, stream, numbers).await? else { return Ok(Vec::new()) };
+    Ok(numbers.into_iter().map(|n| insert(&mut ranges, n)).collect())
 }
 
-/// Notes numbers as seen and answers those that were new, in the order given.
-pub async fn see(tx: &impl ConnectionTrait, stream: &StreamKey, numbers: &[u64]) -> Result<Vec<bool>, DbErr> {
-    let numbers: Vec<i64> = numbers.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect();
-    let (Some(min), Some(max)) = (numbers.iter().min(), numbers.iter().max()) else { return Ok(Vec::new()) };
-    let known = touching(tx, stream, *min, *max).await?;
-    let mut ranges: Vec<(i64, i64)> = known.iter().map(|row| (row.first, row.last)).collect();
-    let fresh = numbers.iter().map(|n| insert(&mut ranges, *n)).collect();
+/// Notes numbers as seen; `false`: one of them was noted meanwhile by somebody else, and nothing is.
+///
+/// The stream is locked from here to the end of the transaction. Takers of several streams go by their order.
+pub async fn note(
+    tx: &impl ConnectionTrait,
+    stream: &StreamKey,
+    numbers: &[u64],
+    at: Timestamp,
+) -> Result<bool, DbErr> {
+    // A row that every stream has, whose count does not change: it stands for the lock.
+    count(tx, stream, Outcome::Marker.as_str(), 0, at).await?;
+    let Some((known, mut ranges, numbers)) = around(tx, stream, numbers).await? else { return Ok(true) };
+    if !numbers.into_iter().all(|n| insert(&mut ranges, n)) {
+        return Ok(false);
+    }
     write_ranges(tx, stream, &known, &ranges).await?;
-    Ok(fresh)
+    Ok(true)
+}
+
+type Around = (Vec<seen_range::Model>, Vec<(i64, i64)>, Vec<i64>);
+
+/// The stored ranges that `numbers` may touch, as rows and as pairs, and the numbers as the store has them.
+async fn around(
+    tx: &impl ConnectionTrait,
+    stream: &StreamKey,
+    numbers: &[u64],
+) -> Result<Option<Around>, DbErr> {
+    let numbers: Vec<i64> = numbers.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect();
+    let (Some(min), Some(max)) = (numbers.iter().min(), numbers.iter().max()) else { return Ok(None) };
+    let known = touching(tx, stream, *min, *max).await?;
+    let ranges = known.iter().map(|row| (row.first, row.last)).collect();
+    Ok(Some((known, ranges, numbers)))
 }
 
 async fn touching(
