@@ -109,7 +109,7 @@ install_jars() {
         rm -rf "$jars.part"
         mkdir "$jars.part"
         cat >"$jars.part/pom.xml" <<POM
-<project xmlns="http://maven.apache.org/POM/4.0.0">
+<project>
   <modelVersion>4.0.0</modelVersion>
   <groupId>waypost</groupId>
   <artifactId>services</artifactId>

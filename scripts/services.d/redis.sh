@@ -68,7 +68,8 @@ await_redis-cluster() {
     done
     # Only nodes that have never met; those that have find each other again.
     if cluster_says redis-cluster-1 cluster_known_nodes:1 && cluster_says redis-cluster-1 cluster_slots_assigned:0; then
-        redis-cli --cluster create "${nodes[@]}" --cluster-replicas 0 --cluster-yes >>"$dir/redis-cluster-1.log" 2>&1 || {
+        redis-cli --cluster create "${nodes[@]}" --cluster-replicas 0 --cluster-yes \
+            >>"$dir/redis-cluster-1.log" 2>&1 || {
             show_log redis-cluster-1
             fail 1 "the Redis cluster could not be made"
         }

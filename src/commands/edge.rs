@@ -1,4 +1,4 @@
-//! `waypost edge`: the data plane alone, with its event log in the data folder.
+//! `waypost edge`: the data plane alone, with its event log on Kafka or in the data folder.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     cli::EdgeArgs,
     data_dir::{DataDir, Role},
+    event_log::EventLog,
     exit::{Code, Failure},
     parts, process,
     process::{Process, ReadyFile},
@@ -21,7 +22,7 @@ pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
 
 async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     // A folder without a store is a wrong path: nothing is made in it.
-    parts::require_store(&DataDir::existing(&settings.data_dir)?, settings)?;
+    parts::require_store(&DataDir::of_store(settings)?, settings)?;
     let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
     let metrics = process::install_metrics()?;
     let secrets = folder.secrets(settings)?;
@@ -32,9 +33,9 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let catalog = Arc::new(Catalog::new());
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
     let geo = parts::open_geo(settings)?;
-    let spool = parts::open_spool(&folder, settings)?;
+    let log = EventLog::open(&folder, settings).await?;
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), log.sink())?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();
@@ -51,7 +52,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let drained = edge.join().await;
     behind.cancel();
     while tasks.join_next().await.is_some() {}
-    spool.close();
+    log.close().await;
     process.end().await;
     drained.map_err(|error| Failure::new(Code::Software, error.to_string()))
 }

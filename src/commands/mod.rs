@@ -8,6 +8,7 @@ pub mod data_dir;
 mod demo;
 mod dev;
 mod edge;
+mod event_log;
 pub mod exit;
 mod key;
 mod ledger;

@@ -9,10 +9,12 @@
 pub mod admin;
 pub mod api;
 pub mod edge;
+pub mod kafka;
 pub mod kafka_consumer;
 pub mod logs;
 pub mod readiness;
 pub mod recorder;
+pub mod redis;
 pub mod series;
 pub mod settlement;
 pub mod stream;

@@ -1,8 +1,21 @@
 //! Kafka as the event log between machines, and as the catalog's way to the edges.
 
+use bytes::Bytes;
+
+mod batch;
 pub mod client;
 mod group;
-mod logs;
+mod lane;
+pub mod logs;
+mod producer;
+mod replay;
+pub mod sink;
 mod source;
 
+pub use sink::{KafkaSink, KafkaSinkError};
 pub use source::{KafkaSource, Left};
+
+use crate::domain::ids::AccountId;
+
+/// Finds the key of a record in its payload.
+pub type KeyOf = fn(&Bytes) -> Option<AccountId>;
