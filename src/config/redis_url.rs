@@ -70,7 +70,9 @@ impl FromStr for RedisUrl {
             );
         };
         if rest.contains(['?', '#']) || rest.contains(|c: char| c.is_whitespace() || c.is_control()) {
-            return wrong("must have neither parameters nor spaces; percent-encode what a password has of `?`, `#`");
+            return wrong(
+                "must have neither parameters nor spaces; percent-encode what a password has of `?`, `#`",
+            );
         }
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user_info, hosts) = match authority.rsplit_once('@') {
@@ -134,7 +136,8 @@ fn credentials(user_info: &str) -> Result<Credentials, RedisUrlError> {
 }
 
 fn node(text: &str, default_port: u16) -> Result<(String, u16), RedisUrlError> {
-    let wrong = RedisUrlError("must name its hosts as `host` or `host:port`, an IPv6 address as `[::1]:port`");
+    let wrong =
+        RedisUrlError("must name its hosts as `host` or `host:port`, an IPv6 address as `[::1]:port`");
     let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
         Some((address, port)) => {
             address.parse::<std::net::Ipv6Addr>().map_err(|_| wrong)?;

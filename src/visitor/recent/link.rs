@@ -104,7 +104,8 @@ async fn keep_up(
         let generation = *wanted.borrow_and_update();
         let attempt = async {
             let made = time::timeout(ATTEMPT, server.connect()).await;
-            made.map_err(|_| Arc::from("no answer")).and_then(|made| made.map_err(|error| error.to_string().into()))
+            made.map_err(|_| Arc::from("no answer"))
+                .and_then(|made| made.map_err(|error| error.to_string().into()))
         };
         let made: Result<Connection, Arc<str>> = tokio::select! {
             made = attempt => made,

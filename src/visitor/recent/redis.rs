@@ -171,7 +171,10 @@ impl RedisRecentVisits {
                 Unanswered::TimeLimit => &*limit,
                 Unanswered::Error(reason) => reason,
             };
-            warn!(reason, "Redis failed several times in a row; until it answers, this edge tells repeats apart");
+            warn!(
+                reason,
+                "Redis failed several times in a row; until it answers, this edge tells repeats apart"
+            );
         }
         if matches!(change, Change::Opened | Change::StaysOpen) {
             // Whoever answers next may be another server, and a connection can be dead without a word.

@@ -103,9 +103,11 @@ impl Server {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(CONNECT)).set_response_timeout(None);
         match &self.url.kind {
-            RedisKind::Single => {
-                self.client()?.get_multiplexed_async_connection_with_config(&config).await.map(Connection::Single)
-            }
+            RedisKind::Single => self
+                .client()?
+                .get_multiplexed_async_connection_with_config(&config)
+                .await
+                .map(Connection::Single),
             RedisKind::Sentinel { primary } => {
                 let mut found = self.sentinel(primary, false)?.async_get_client().await;
                 if let (Err(error), true) = (&found, self.url.password.is_some())
