@@ -24,6 +24,7 @@ use crate::{
     },
     events::{Body, Conversion, Event, Refund, VERSION},
     store::{
+        accounts,
         entities::{conversion, refund, rejected_event},
         streams::{Counts, StreamKey},
     },
@@ -54,7 +55,7 @@ impl Intake {
         Self { keys, terms }
     }
 
-    /// A conversion or refund alone; see [`receive_among`](Self::receive_among).
+    /// A conversion or refund came in.
     pub async fn receive(
         &self,
         tx: &DatabaseTransaction,
@@ -62,15 +63,13 @@ impl Intake {
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
         let mut counts = Counts::default();
-        let effect = self.receive_among(tx, event, at, &mut counts).await?;
+        let effect = self.receive_counted(tx, event, at, &mut counts).await?;
         counts.write(tx, at).await?;
         Ok(effect)
     }
 
-    /// A conversion or refund came through the log and was not seen before. The caller writes `counts` when all
-    /// events of the transaction are taken, and takes those in the order of their accounts: so that transactions
-    /// which meet on accounts and streams take their locks in one order.
-    pub async fn receive_among(
+    /// As [`Self::receive`], as one of several: `counts` is to be written once they all have taken effect.
+    pub async fn receive_counted(
         &self,
         tx: &DatabaseTransaction,
         event: &Event,
@@ -100,8 +99,8 @@ impl Intake {
         Ok(effect)
     }
 
-    /// An event that cannot be applied for a reason in itself; `account` 0: it does not even say whose it is. The
-    /// caller writes `counts`.
+    /// An event that cannot be applied for a reason in itself; `account` 0: it does not even say whose it is. `counts`
+    /// is to be written by the caller.
     pub async fn refuse(
         &self,
         tx: &DatabaseTransaction,
@@ -149,6 +148,8 @@ impl Intake {
         rejected: Uuid,
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
+        // First of all: of two who send it again at once, the second has to see what the first did.
+        accounts::lock(tx, [account]).await?;
         let row = rejected_event::Entity::find_by_id(rejected)
             .filter(rejected_event::Column::AccountId.eq(account.0))
             .one(tx)
@@ -158,7 +159,7 @@ impl Intake {
             let message = "the event was taken by an earlier retry".to_owned();
             return Err(LedgerError::NotPossible { code: "already_retried", message });
         }
-        let event: Event = serde_json::from_value(row.event.clone()).map_err(|error| {
+        let event: Event = serde_json::from_str(&row.event).map_err(|error| {
             let message = format!("the event cannot be read: {error}");
             LedgerError::NotPossible { code: "unreadable", message }
         })?;
@@ -249,18 +250,15 @@ impl Intake {
         at: Timestamp,
     ) -> Result<(), LedgerError> {
         let effect = apply(tx, account, at, &Command::GiveUpRefund { refund }).await?;
-        let mut counts = Counts::default();
-        match effect {
-            Effect::Rejected { reason, .. } => {
-                end_refund(tx, Woken { refund, rejected: Some(reason) }, at, &mut counts).await?;
-            }
-            Effect::Settled { .. } => {
-                end_refund(tx, Woken { refund, rejected: None }, at, &mut counts).await?;
-            }
+        let rejected = match effect {
+            Effect::Rejected { reason, .. } => Some(reason),
+            Effect::Settled { .. } => None,
             // Its conversion waits itself.
-            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => {}
-            Effect::Duplicate { .. } | Effect::Declined { .. } => {}
-        }
+            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => return Ok(()),
+            Effect::Duplicate { .. } | Effect::Declined { .. } => return Ok(()),
+        };
+        let mut counts = Counts::default();
+        end_refund(tx, Woken { refund, rejected }, at, &mut counts).await?;
         Ok(counts.write(tx, at).await?)
     }
 
@@ -309,8 +307,8 @@ impl Intake {
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
         let account = AccountId(row.account_id);
-        let effect = apply(tx, account, at, command).await?;
         let mut counts = Counts::default();
+        let effect = apply(tx, account, at, command).await?;
         follow_up(tx, &effect, at, &mut counts).await?;
         let stream = key(row.edge.clone(), row.boot, row.stream.clone());
         if let Some(stream) = &stream {
@@ -440,7 +438,7 @@ async fn keep(tx: &DatabaseTransaction, refused: Refused<'_>, at: Timestamp) -> 
         reason: Set(refused.reason.as_str().to_owned()),
         detail: Set(refused.detail),
         warnings: Set(warnings(refused.passed_over)),
-        event: Set(refused.event),
+        event: Set(refused.event.to_string()),
         received_at: Set(refused.received_at.0),
         rejected_at: Set(at.0),
         retried_at: Set(None),

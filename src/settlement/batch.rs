@@ -10,7 +10,7 @@ use crate::{
     ledger::{LedgerError, intake::stream_of},
     store::{
         self,
-        streams::{self, Counts, StreamKey},
+        streams::{self, Counts, Numbers, StreamKey},
     },
     stream::Delivery,
 };
@@ -24,8 +24,8 @@ pub(super) enum BatchError {
     /// Another instance has moved the position.
     #[error("another consumer owns the partition now")]
     NotOwner,
-    /// The same event came by two partitions at once. The one that is later sees it the next time.
-    #[error("another consumer takes the same event now")]
+    /// Another partition brought the same events, and another instance was quicker with them.
+    #[error("another consumer has taken some of these events meanwhile")]
     SeenMeanwhile,
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -56,46 +56,26 @@ impl BatchError {
     }
 }
 
-/// What a batch comes to.
+/// Outcomes of a batch, added to the metrics once it is committed.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// Added to the metrics once the batch is committed.
     pub outcomes: HashMap<Outcome, u64>,
     pub redelivered: u64,
     /// Receipt of the last event.
     pub last_received: Option<Timestamp>,
-    /// What the store's counts of outcomes get at the end of the transaction.
-    pub counts: Counts,
-    /// The numbers that are new.
-    seen: BTreeMap<StreamKey, Vec<u64>>,
 }
 
 impl Tally {
-    /// An event of a stream ended.
-    pub fn end(&mut self, stream: &StreamKey, outcome: Outcome) {
-        self.counts.add(stream, outcome, 1);
-        self.add(outcome);
-    }
-
-    /// For the metrics alone.
-    pub fn add(&mut self, outcome: Outcome) {
-        *self.outcomes.entry(outcome).or_default() += 1;
-    }
-
-    /// Writes what streams have in common between consumers; nothing but the commit follows.
-    pub async fn write(&mut self, tx: &DatabaseTransaction, at: Timestamp) -> Result<(), BatchError> {
-        for (stream, numbers) in std::mem::take(&mut self.seen) {
-            if !streams::note(tx, &stream, &numbers, at).await? {
-                return Err(BatchError::SeenMeanwhile);
-            }
-        }
-        Ok(std::mem::take(&mut self.counts).write(tx, at).await?)
+    pub fn add(&mut self, outcome: Outcome, events: u64) {
+        *self.outcomes.entry(outcome).or_default() += events;
     }
 }
 
 /// A record that could be read, or what it is instead.
 pub(super) enum Read {
     Event { event: Box<Event>, partition: i32 },
+    /// It can be read and counted, but holds what no store can.
+    Refused { event: Box<Event>, detail: String },
     Unreadable { text: String, detail: String },
 }
 
@@ -104,59 +84,94 @@ pub(super) fn decode(deliveries: &[Delivery]) -> Result<Vec<Read>, BatchError> {
     deliveries
         .iter()
         .map(|delivery| match Event::decode(&delivery.payload) {
-            Ok(event) => Ok(Read::Event { event: Box::new(event), partition: delivery.partition }),
+            Ok(event) => Ok(judge(delivery, event)),
             Err(DecodeError::NewerVersion(version)) => Err(BatchError::NewerVersion(version)),
-            Err(DecodeError::Malformed(detail)) => {
-                let text = String::from_utf8_lossy(&delivery.payload);
-                Ok(Read::Unreadable { text: without_nul(&text), detail: without_nul(&detail) })
-            }
+            Err(DecodeError::Malformed(detail)) => Ok(unreadable(delivery, detail)),
         })
         .collect()
 }
 
-/// PostgreSQL keeps no text with a NUL in it.
-fn without_nul(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+fn judge(delivery: &Delivery, event: Event) -> Read {
+    let Some(field) = event.nul_field(&delivery.payload) else {
+        return Read::Event { event: Box::new(event), partition: delivery.partition };
+    };
+    let detail = format!("{field} has the character U+0000, which cannot be stored");
+    // Without its stream it cannot be counted.
+    if field.starts_with("origin") {
+        return unreadable(delivery, detail);
+    }
+    Read::Refused { event: Box::new(event), detail }
 }
 
-/// Tells the events that are new, in order, and the unreadable ones from those that were seen before. Markers are
-/// counted here and go no further.
-pub(super) async fn see(
+fn unreadable(delivery: &Delivery, detail: String) -> Read {
+    // It may repeat a word of the record, and PostgreSQL keeps no text with a NUL in it.
+    let detail = detail.replace('\0', "\u{fffd}");
+    Read::Unreadable { text: String::from_utf8_lossy(&delivery.payload).into_owned(), detail }
+}
+
+/// What is written at the end of a batch's transaction: the numbers that it saw, and how their events ended.
+///
+/// At the end, because other instances may wait for it: events of one stream come in all partitions.
+#[derive(Default)]
+#[must_use = "the events are not seen before this is written"]
+pub(super) struct Notes {
+    numbers: Numbers,
+    pub counts: Counts,
+}
+
+impl Notes {
+    pub async fn write(self, tx: &DatabaseTransaction, at: Timestamp) -> Result<(), BatchError> {
+        if !streams::see(tx, &self.numbers).await? {
+            return Err(BatchError::SeenMeanwhile);
+        }
+        Ok(self.counts.write(tx, at).await?)
+    }
+}
+
+/// Answers the events that are new, in order, and the unreadable ones; markers are counted here and go no further.
+pub(super) async fn fresh(
     tx: &DatabaseTransaction,
     batch: Vec<Read>,
     tally: &mut Tally,
-) -> Result<Vec<Read>, BatchError> {
-    let mut streams: BTreeMap<StreamKey, Vec<u64>> = BTreeMap::new();
-    for read in &batch {
-        if let Read::Event { event, .. } = read {
-            streams.entry(stream_of(event)).or_default().push(event.origin.n);
-        }
+) -> Result<(Vec<Read>, Notes), BatchError> {
+    let mut numbers = Numbers::new();
+    for event in batch.iter().filter_map(event_of) {
+        numbers.entry(stream_of(event)).or_default().push(number_of(event));
     }
-    let mut fresh: HashMap<StreamKey, std::vec::IntoIter<bool>> = HashMap::new();
-    for (stream, numbers) in streams {
-        let unseen = streams::unseen(tx, &stream, &numbers).await?;
-        fresh.insert(stream, unseen.into_iter());
-    }
+    let flags = streams::fresh(tx, &numbers).await?;
+    let mut flags: BTreeMap<StreamKey, std::vec::IntoIter<bool>> =
+        flags.into_iter().map(|(stream, flags)| (stream, flags.into_iter())).collect();
+    let mut notes = Notes::default();
     let mut new = Vec::with_capacity(batch.len());
     for read in batch {
-        let Read::Event { event, .. } = &read else {
+        let Some(event) = event_of(&read) else {
             new.push(read);
             continue;
         };
         tally.last_received = Some(event.received_at);
         let stream = stream_of(event);
-        if fresh.get_mut(&stream).and_then(Iterator::next) != Some(true) {
+        if flags.get_mut(&stream).and_then(Iterator::next) != Some(true) {
             tally.redelivered += 1;
             continue;
         }
-        let is_marker = event.account().is_none();
-        if is_marker {
-            tally.end(&stream, Outcome::Marker);
-        }
-        tally.seen.entry(stream).or_default().push(event.origin.n);
-        if !is_marker {
+        notes.numbers.entry(stream.clone()).or_default().push(number_of(event));
+        if event.account().is_none() {
+            notes.counts.add(&stream, Outcome::Marker, 1);
+            tally.add(Outcome::Marker, 1);
+        } else {
             new.push(read);
         }
     }
-    Ok(new)
+    Ok((new, notes))
+}
+
+fn event_of(read: &Read) -> Option<&Event> {
+    match read {
+        Read::Event { event, .. } | Read::Refused { event, .. } => Some(event),
+        Read::Unreadable { .. } => None,
+    }
+}
+
+fn number_of(event: &Event) -> i64 {
+    i64::try_from(event.origin.n).unwrap_or(i64::MAX)
 }

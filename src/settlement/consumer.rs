@@ -161,7 +161,6 @@ impl Consumer {
         let tx = self.store.begin().await?;
         let ends = self.advance(&tx, batch).await?;
         taker.take(&tx, batch, at, &mut tally).await?;
-        tally.write(&tx, at).await?;
         tx.commit().await?;
         self.committed(ends, taker, tally, begun);
         Ok(())
@@ -178,7 +177,6 @@ impl Consumer {
         let tx = self.store.begin().await?;
         let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
         taker.refuse(&tx, delivery, detail, at, &mut tally).await?;
-        tally.write(&tx, at).await?;
         tx.commit().await?;
         self.committed(ends, taker, tally, begun);
         Ok(())
