@@ -8,7 +8,10 @@ use crate::{
     domain::{reason::Outcome, time::Timestamp},
     events::{DecodeError, Event},
     ledger::{LedgerError, intake::stream_of},
-    store::streams::{self, Counts, Numbers, StreamKey},
+    store::{
+        self,
+        streams::{self, Counts, Numbers, StreamKey},
+    },
     stream::Delivery,
 };
 
@@ -40,6 +43,15 @@ impl BatchError {
         match self {
             Self::Ledger(error @ LedgerError::NotFound(_)) => Some(error.to_string()),
             Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
+        }
+    }
+
+    /// Somebody was in the way: the same batch may succeed if it is simply taken again.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Ledger(LedgerError::Store(error)) => store::is_transient(error),
+            Self::SeenMeanwhile => true,
+            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner => false,
         }
     }
 }
@@ -92,6 +104,8 @@ fn judge(delivery: &Delivery, event: Event) -> Read {
 }
 
 fn unreadable(delivery: &Delivery, detail: String) -> Read {
+    // It may repeat a word of the record, and PostgreSQL keeps no text with a NUL in it.
+    let detail = detail.replace('\0', "\u{fffd}");
     Read::Unreadable { text: String::from_utf8_lossy(&delivery.payload).into_owned(), detail }
 }
 

@@ -12,16 +12,15 @@
 //! index. Locks are held to the end of the transaction, and all take them in this order, so that none waits in a
 //! circle:
 //!
-//! 1. accounts, by id ([`accounts::lock`]): money and rules of an account change under the lock of its row;
-//! 2. the rows that a command is about;
-//! 3. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
-//! 4. partitions that are made for a batch ([`partitions`]);
-//! 5. rollups, by their key;
-//! 6. streams and the counts of their outcomes, by their key ([`streams`]);
-//! 7. positions, by partition.
+//! 1. positions, by partition: a consumer that has lost its partition stops here and has locked nothing else;
+//! 2. accounts, by id ([`accounts::lock`]): money and rules of an account change under the lock of its row;
+//! 3. the rows that a command is about;
+//! 4. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
+//! 5. partitions that are made for a batch ([`partitions`]);
+//! 6. rollups, by their key;
+//! 7. streams and the counts of their outcomes, by their key ([`streams`]).
 //!
-//! A transaction that meets a circle all the same (a consumer that has lost its partition and does not know yet) is
-//! ended by the database and begun again: [`trouble`].
+//! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
 pub mod accounts;
 pub mod catalog;

@@ -103,6 +103,7 @@ impl World {
             pending_time_ms: 60_000,
             max_age_days: 30,
             click_retention_days: 400,
+            audit_interval_ms: 300_000,
         };
         Self { folder, store, spool, sink, account, settings, _database: database }
     }
