@@ -12,6 +12,11 @@ use crate::{
     support::{first_of, make_topics, open_spool, read_all, record, settings},
 };
 
+/// 64 hex digits that nobody guesses by their look.
+fn key(of: &str) -> String {
+    blake3::hash(of.as_bytes()).to_hex().to_string()
+}
+
 /// Exit code, standard output, standard error.
 fn waypost(settings: &KafkaSettings, words: &[&str]) -> (i32, String, String) {
     let run = Command::new(env!("CARGO_BIN_EXE_waypost"))
@@ -20,10 +25,10 @@ fn waypost(settings: &KafkaSettings, words: &[&str]) -> (i32, String, String) {
         .env("WAYPOST__KAFKA__PREFIX", &settings.prefix)
         .env(
             "WAYPOST__TOKEN__KEYS",
-            format!("[{{ id = 1, state = \"active\", secret = \"{}\" }}]", "5a".repeat(32)),
+            format!("[{{ id = 1, state = \"active\", secret = \"{}\" }}]", key("token")),
         )
-        .env("WAYPOST__VISITOR__HASH_SECRET", "6b".repeat(32))
-        .env("WAYPOST__SECRETS__KEYS", format!("[\"{}\"]", "7c".repeat(32)))
+        .env("WAYPOST__VISITOR__HASH_SECRET", key("visitor"))
+        .env("WAYPOST__SECRETS__KEYS", format!("[\"{}\"]", key("secrets")))
         .output()
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();

@@ -74,24 +74,14 @@ async fn what_is_refused_for_good_is_spooled_and_the_producer_is_made_anew() {
     assert!(begin.elapsed() < LATE, "{:?}", begin.elapsed());
     let restarts = "waypost_kafka_producer_restarts_total{topic=\"conversions\",reason=\"fatal\"}";
     assert_eq!(log.metric(restarts), 1);
-    let mut n = 20;
-    until_replicated("conversions", async || {
-        n += 1;
-        log.conversion(1, n - 1).await
-    })
-    .await;
+    let n = until_replicated(&log, Topic::Conversions, 20).await;
     log.drained().await;
     let read = first_of(&read_all(&log.settings, Topic::Conversions), Topic::Conversions, 1);
     assert_eq!(read, (0..n).collect::<Vec<_>>());
 
     cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
     assert_eq!(log.click(0).await, Ok(Durability::Local));
-    let mut clicks = 1;
-    until_replicated("clicks", async || {
-        clicks += 1;
-        log.click(clicks - 1).await
-    })
-    .await;
+    let clicks = until_replicated(&log, Topic::Clicks, 1).await;
     log.drained().await;
     assert_eq!(first_of(&read_all(&log.settings, Topic::Clicks), Topic::Clicks, 1).len() as u64, clicks);
 }

@@ -6,12 +6,12 @@ use waypost::stream::{AppendError, Durability, EventSink, Topic};
 
 use crate::{
     services,
-    support::{Log, make_topics, payload, read_all, record, settings},
+    support::{Log, SOON, make_topics, patient, payload, read_all, record, settings},
 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_is_on_the_topics_by_account_and_in_order() {
-    let settings = settings(&services::kafka());
+    let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
     let log = Log::open(settings).await;
     let mut answers = Vec::new();
@@ -55,7 +55,7 @@ async fn what_was_answered_is_on_the_topics_by_account_and_in_order() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_append_may_have_both_topics() {
-    let settings = settings(&services::kafka());
+    let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
     let log = Log::open(settings).await;
     let mixed = vec![record(Topic::Clicks, 1, 1), record(Topic::Conversions, 1, 2)];
@@ -67,12 +67,12 @@ async fn one_append_may_have_both_topics() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_answers_what_is_under_way_and_takes_nothing_more() {
-    let settings = settings(&services::kafka());
+    let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
     let log = Log::open(settings.clone()).await;
     let answers: Vec<_> = (0..500).map(|n| log.sink.append(vec![record(Topic::Conversions, 1, n)])).collect();
     let sink = log.sink.clone();
-    let _dir = log.close().await;
+    log.sink.close(SOON).await;
     for answer in answers {
         assert_eq!(answer.await, Ok(Durability::Replicated));
     }
