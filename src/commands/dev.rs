@@ -19,13 +19,14 @@ use super::{
     output::say,
     parts, process,
     process::{Process, ReadyFile},
+    reseal,
 };
 use crate::{
     api::{self, ApiParts, DemoPage},
     catalog::Catalog,
     config::Settings,
     edge,
-    jobs::{catalog_feed, retention},
+    jobs::{audit, catalog_feed, retention},
     ledger::Intake,
     settlement::{self, SettlementParts},
     store::{Store, streams},
@@ -33,7 +34,7 @@ use crate::{
         Topic,
         spool::{self, Spool},
     },
-    telemetry::{Condition, api::ApiMetrics, settlement::SettlementMetrics},
+    telemetry::{Condition, api::ApiMetrics, audit::AuditMetrics, settlement::SettlementMetrics},
 };
 
 /// What settlement may take to finish behind the edge; below what the whole end may take.
@@ -57,15 +58,16 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let process =
         Process::start(settings, metrics, &[Condition::CatalogLoaded, Condition::StoreReady]).await?;
     let store = parts::open_store(&folder, settings).await?;
+    reseal::clear_text(&store, &secrets).await?;
     let api_url = process::url(process::local_addr(&api_listener)?);
     let edge_url = process::url(edge_listeners.local_addr());
-    let demo = demo::ensure(&store, folder.path(), &format!("{api_url}/demo")).await?;
+    let demo = demo::ensure(&store, &secrets.sealing, folder.path(), &format!("{api_url}/demo")).await?;
     process.readiness.set(Condition::StoreReady, true);
     let catalog = Arc::new(Catalog::new());
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
     let geo = parts::open_geo(settings)?;
     let spool = parts::open_spool(&folder, settings)?;
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink())?;
     let edge = edge::serve(&settings.edge, edge_parts, edge_listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
 
@@ -76,6 +78,8 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(catalog_feed::run(store.clone(), catalog.clone(), behind.clone()));
     tasks.spawn(geo.watch(behind.clone()));
     tasks.spawn(retention::run(store.clone(), settings.settlement.click_retention_days, behind.clone()));
+    let interval = Duration::from_millis(settings.settlement.audit_interval_ms);
+    tasks.spawn(audit::run(store.clone(), interval, AuditMetrics::register(), behind.clone()));
     settle(&mut tasks, settings, &store, &spool, intake.clone(), behind.clone())?;
     let page = demo.as_ref().map(|demo| DemoPage {
         account: demo.account,
@@ -87,6 +91,7 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let api_parts = ApiParts {
         store: store.clone(),
         intake,
+        sealing: Arc::new(secrets.sealing.clone()),
         settings: settings.api.clone(),
         metrics: ApiMetrics::register(),
         edge_url: Some(edge_url.clone()),

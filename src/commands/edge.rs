@@ -22,7 +22,7 @@ pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
 
 async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     // A folder without a store is a wrong path: nothing is made in it.
-    parts::require_store(&DataDir::existing(&settings.data_dir)?, settings)?;
+    parts::require_store(&DataDir::of_store(settings)?, settings)?;
     let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
     let metrics = process::install_metrics()?;
     let secrets = folder.secrets(settings)?;
@@ -35,7 +35,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let geo = parts::open_geo(settings)?;
     let log = EventLog::open(&folder, settings).await?;
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), log.sink());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), log.sink())?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();

@@ -6,10 +6,12 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    EdgeSettings, KafkaSettings, RedisSettings, SaslMechanism, Settings, StoreSettings, TokenSettings,
+    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, SecretsSettings, Settings,
+    StoreSettings, TokenSettings,
 };
 use crate::domain::{
     ids::Slug,
+    sealed::SealingKeys,
     token::{KeyRing, TokenKey},
 };
 
@@ -76,6 +78,7 @@ pub const RANGES: &[Range] = ranges! {
     settlement.pending_time_ms: 1 to 2_592_000_000;
     settlement.max_age_days: 1 to 3_650;
     settlement.click_retention_days: 1 to 36_500;
+    settlement.audit_interval_ms: 100 to 86_400_000;
 };
 
 /// Reads 64 hex digits.
@@ -101,6 +104,21 @@ impl TokenSettings {
         KeyRing::new(keys)
             .map(Some)
             .map_err(|error| ("token.keys".to_owned(), format!("cannot be used: {error}")))
+    }
+}
+
+impl SecretsSettings {
+    /// The keys as they seal and open; `None`: none are configured.
+    ///
+    /// # Errors
+    /// The key of the settings that is wrong (`secrets.keys[1]`) and why.
+    pub fn sealing_keys(&self) -> Result<Option<SealingKeys>, (String, String)> {
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (n, key) in self.keys.iter().enumerate() {
+            let key = strong_secret(key);
+            keys.push(key.map_err(|message| (format!("secrets.keys[{n}]"), message.to_owned()))?);
+        }
+        Ok(SealingKeys::new(&keys).ok())
     }
 }
 
@@ -298,21 +316,20 @@ impl RedisSettings {
         if self.url.is_empty() {
             return;
         }
-        // The text is never repeated: it may hold a password.
-        let scheme = self.url.split_once("://").map(|(scheme, _)| scheme);
-        let tls = match scheme {
-            Some("redis" | "redis+sentinel" | "redis+cluster") => false,
-            Some("rediss" | "rediss+sentinel" | "rediss+cluster") => true,
-            Some(_) | None => {
-                let message = "must begin with redis:// or rediss:// (TLS), for Sentinel redis+sentinel:// or \
-                               rediss+sentinel://, for a cluster redis+cluster:// or rediss+cluster://";
-                return check(false, "redis.url", message.to_owned());
-            }
+        let url = match self.url.parse::<RedisUrl>() {
+            Ok(url) => url,
+            // The text itself is never repeated: it may hold a password.
+            Err(error) => return check(false, "redis.url", error.to_string()),
         };
         check(
-            tls || self.ca.as_os_str().is_empty(),
+            url.tls || self.ca.as_os_str().is_empty(),
             "redis.ca",
             "has no effect unless `redis.url` begins with `rediss`".to_owned(),
+        );
+        check(
+            self.prefix.len() <= 64 && self.prefix.bytes().all(|b| b.is_ascii_graphic()),
+            "redis.prefix",
+            "may have up to 64 visible characters of ASCII".to_owned(),
         );
     }
 }
@@ -394,6 +411,11 @@ mod tests {
         assert_eq!(wrong(|s| s.store.url = "postgres://u:p@h:5432/d".into()), [""; 0]);
         assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), ["store.ca"]);
         assert_eq!(wrong(|s| s.redis.url = "http://h".into()), ["redis.url"]);
+        assert_eq!(wrong(|s| s.redis.url = "redis+cluster://h/1".into()), ["redis.url"]);
+        assert_eq!(
+            wrong(|s| (s.redis.url, s.redis.prefix) = ("redis://h".into(), "a b".into())),
+            ["redis.prefix"]
+        );
         assert_eq!(wrong(|s| (s.redis.url, s.redis.ca) = ("redis://h".into(), "c".into())), ["redis.ca"]);
         assert_eq!(wrong(|s| s.secrets.keys = vec!["ab".into()]), ["secrets.keys[0]"]);
         assert_eq!(wrong(|s| s.geoip.hosting_networks = vec![1]), ["geoip.hosting_networks"]);

@@ -198,6 +198,9 @@ pub enum SourceError {
     /// The stored position is older than what the log still has, so events would be skipped.
     #[error("offset {wanted} of {topic} is gone, the log begins at {begins}")]
     Truncated { topic: &'static str, wanted: i64, begins: i64 },
+    /// The stored position is one that the log does not have yet: it is another log, or has lost its end.
+    #[error("offset {wanted} of {topic} is not there, the log ends at {ends}: was the topic made anew?")]
+    Beyond { topic: &'static str, wanted: i64, ends: i64 },
     #[error("the event log cannot be read: {0}")]
     Failed(String),
 }

@@ -8,11 +8,15 @@
 
 pub mod admin;
 pub mod api;
+pub mod audit;
 pub mod edge;
 pub mod kafka;
+pub mod kafka_consumer;
 pub mod logs;
+pub mod process;
 pub mod readiness;
 pub mod recorder;
+pub mod redis;
 pub mod series;
 pub mod settlement;
 pub mod stream;

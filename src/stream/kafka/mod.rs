@@ -5,14 +5,17 @@ use bytes::Bytes;
 pub mod admin;
 mod batch;
 pub mod client;
+mod group;
 mod lane;
 pub mod logs;
 mod producer;
 mod replay;
 pub mod sink;
+mod source;
 pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};
+pub use source::{KafkaSource, Left};
 
 use crate::domain::ids::AccountId;
 
