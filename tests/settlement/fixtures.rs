@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
@@ -47,13 +46,13 @@ pub const JANE: AffiliateId = AffiliateId(1);
 pub const JANES_LINK: LinkId = LinkId(1);
 
 pub struct World {
-    folder: TempDir,
+    pub folder: TempDir,
     pub store: Store,
     pub spool: Spool,
     pub sink: Arc<SpoolSink>,
     pub account: AccountId,
     pub settings: SettlementSettings,
-    _database: Database,
+    pub database: Database,
 }
 
 /// A settlement that runs.
@@ -105,7 +104,7 @@ impl World {
             click_retention_days: 400,
             audit_interval_ms: 300_000,
         };
-        Self { folder, store, spool, sink, account, settings, _database: database }
+        Self { folder, store, spool, sink, account, settings, database }
     }
 
     pub fn parts(&self) -> SettlementParts {
@@ -344,7 +343,7 @@ impl Numbered {
 }
 
 /// Polls until `done`, or fails after [`PATIENCE`].
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done().await {
         assert!(Instant::now() < deadline, "not in time: {what}");
