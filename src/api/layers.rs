@@ -129,7 +129,10 @@ mod tests {
     use crate::{
         api::{ApiParts, Shared, rate_limit::RateLimiter},
         config::ApiSettings,
-        domain::token::{KeyRing, KeyState, TokenKey},
+        domain::{
+            sealed::SealingKeys,
+            token::{KeyRing, KeyState, TokenKey},
+        },
         ledger::{Intake, Terms},
         store::Store,
         telemetry::api::ApiMetrics,
@@ -147,6 +150,7 @@ mod tests {
         let parts = ApiParts {
             store: Store::connect("sqlite::memory:").await.unwrap(),
             intake: Arc::new(Intake::new(Arc::new(KeyRing::new(vec![key]).unwrap()), terms)),
+            sealing: Arc::new(SealingKeys::new(&[[7; 32]]).unwrap()),
             settings,
             metrics: ApiMetrics::register(),
             edge_url: None,

@@ -30,13 +30,18 @@ pub use error::{ApiError, FieldError, Problem};
 use rate_limit::RateLimiter;
 pub use serve::serve;
 
-use crate::{config::ApiSettings, ledger::Intake, store::Store, telemetry::api::ApiMetrics};
+use crate::{
+    config::ApiSettings, domain::sealed::SealingKeys, ledger::Intake, store::Store,
+    telemetry::api::ApiMetrics,
+};
 
 /// What the API is made of.
 #[derive(Clone, Debug)]
 pub struct ApiParts {
     pub store: Store,
     pub intake: Arc<Intake>,
+    /// Opens and seals the secrets of programs.
+    pub sealing: Arc<SealingKeys>,
     pub settings: ApiSettings,
     pub metrics: ApiMetrics,
     /// Where links live of accounts without a tracking domain, such as `http://127.0.0.1:8080`.

@@ -9,6 +9,7 @@ use crate::domain::{
     ids::{AccountId, AffiliateId, LinkId, ProgramId},
     program::ProgramSettings,
     reason::Standing,
+    sealed::Sealed,
     time::Timestamp,
 };
 
@@ -134,8 +135,8 @@ pub struct ProgramRecord {
     pub account: AccountId,
     pub slug: String,
     pub settings: Arc<ProgramSettings>,
-    /// Signs the merchant's pixels. Secret.
-    pub pixel_secret: String,
+    /// Signs the merchant's pixels.
+    pub pixel_secret: Sealed,
     pub deleted: bool,
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use crate::domain::{
     ids::{AccountId, AffiliateId, LinkId, ProgramId},
     program::ProgramSettings,
+    sealed::Sealed,
 };
 
 use super::{model::shuffled, *};
@@ -25,7 +26,7 @@ fn program(id: i64, account: i64, slug: &str, deleted: bool) -> CatalogRecord {
         account: AccountId(account),
         slug: slug.into(),
         settings: settings(),
-        pixel_secret: String::new(),
+        pixel_secret: Sealed::default(),
         deleted,
     }))
 }

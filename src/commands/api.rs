@@ -1,11 +1,14 @@
 //! `waypost api`: the management API alone.
 
+use std::sync::Arc;
+
 use super::{
     cli::ApiArgs,
     data_dir::{DataDir, Role},
     exit::{Code, Failure},
     parts, process,
     process::{Process, ReadyFile},
+    reseal,
 };
 use crate::{
     api::{self, ApiParts},
@@ -25,6 +28,7 @@ async fn serve(args: &ApiArgs, settings: &Settings) -> Result<(), Failure> {
     let listener = process::bind("api.listen", settings.api.listen).await?;
     let process = Process::start(settings, metrics, &[Condition::StoreReady]).await?;
     let store = parts::open_store(&folder, settings).await?;
+    reseal::clear_text(&store, &secrets).await?;
     process.readiness.set(Condition::StoreReady, true);
     let ready = ReadyFile {
         api: Some(process::url(process::local_addr(&listener)?)),
@@ -35,6 +39,7 @@ async fn serve(args: &ApiArgs, settings: &Settings) -> Result<(), Failure> {
     let parts = ApiParts {
         store: store.clone(),
         intake: parts::intake(settings, &secrets),
+        sealing: Arc::new(secrets.sealing.clone()),
         settings: settings.api.clone(),
         metrics: ApiMetrics::register(),
         edge_url: None,

@@ -101,6 +101,9 @@ pub enum Command {
     /// Settings: check
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The secrets of programs: seal anew
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Check that every event that was taken has exactly one outcome
     #[command(
         after_long_help = "Exits with 1 when the sum does not add up, and lists the gaps by edge and start."
@@ -299,6 +302,20 @@ fn time(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+pub enum SecretsCommand {
+    /// Seal every secret in the store with the first of secrets.keys
+    #[command(
+        after_long_help = "To roll a key: add the new one behind the others in every process's settings and restart them; then put it \
+                           first and restart them; run this; then remove the old one.\nExits with 1 when there are secrets that no \
+                           key opens; rotating such a program's pixel secret gives it a new one."
+    )]
+    Reseal(ResealArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct ResealArgs {}
+
+#[derive(Clone, Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Say whether the settings can be used, and which differ from the defaults
     Check(ConfigCheckArgs),
@@ -381,6 +398,7 @@ impl Cli {
             Command::Migrate(_)
             | Command::Account(_)
             | Command::Key(_)
+            | Command::Secrets(_)
             | Command::Link(_)
             | Command::Reconcile(_)
             | Command::Replay(_)

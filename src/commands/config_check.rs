@@ -49,14 +49,18 @@ fn list(table: &Table, prefix: &str, lines: &mut Vec<(String, String)>) {
             ("token.keys", Value::Array(keys)) if !keys.is_empty() => {
                 lines.push((key, format!("({} keys, not shown)", keys.len())));
             }
+            ("visitor.hash_secret", Value::String(secret)) if !secret.is_empty() => {
+                lines.push((key, "(not shown)".to_owned()));
+            }
             ("secrets.keys", Value::Array(keys)) if !keys.is_empty() => {
                 lines.push((key, format!("({} keys, not shown)", keys.len())));
             }
-            // A URL may have a password in it.
-            ("visitor.hash_secret" | "kafka.password" | "redis.url" | "store.url", Value::String(secret))
-                if !secret.is_empty() =>
-            {
+            ("kafka.password", Value::String(secret)) if !secret.is_empty() => {
                 lines.push((key, "(not shown)".to_owned()));
+            }
+            // They may have a password in them.
+            ("store.url" | "redis.url", Value::String(url)) if url.contains('@') => {
+                lines.push((key, "(has a password, not shown)".to_owned()));
             }
             (_, value) => lines.push((key, value.to_string())),
         }
@@ -76,10 +80,10 @@ mod tests {
         let secret = "0123456789abcdef".repeat(4);
         let mut settings = Settings::default();
         settings.visitor.hash_secret = secret.clone();
-        settings.kafka.password = secret.clone();
         settings.secrets.keys = vec![secret.clone()];
-        settings.redis.url = format!("redis://:{secret}@localhost");
-        settings.store.url = format!("postgres://waypost:{secret}@localhost/waypost");
+        settings.kafka.password = secret.clone();
+        settings.store.url = format!("postgres://waypost:{secret}@127.0.0.1/waypost");
+        settings.redis.url = format!("redis://:{secret}@127.0.0.1");
         settings.token.keys =
             vec![TokenKeySettings { id: 1, state: KeyState::Active, secret: secret.clone() }];
         let mut lines = Vec::new();

@@ -24,11 +24,12 @@ use crate::{
             RefundPolicy, SameSite,
         },
         reason::Standing,
+        sealed::SealingKeys,
         time::Timestamp,
     },
     ledger::{Command, LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, apply},
     store::{
-        Store, accounts, keys,
+        Store, accounts, keys, pixel_secrets,
         sequences::{self, Sequence},
     },
 };
@@ -65,7 +66,12 @@ impl std::fmt::Debug for DemoKeys {
 
 /// Makes the demo in an empty store; sees to it that its program leads to `page`. `None`: the store was made by
 /// somebody else, or the demo was deleted.
-pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<Demo>, Failure> {
+pub async fn ensure(
+    store: &Store,
+    sealing: &SealingKeys,
+    folder: &Path,
+    page: &str,
+) -> Result<Option<Demo>, Failure> {
     let existing = accounts::find_by_slug(store.reader(), ACCOUNT).await.map_err(store_failed)?;
     let account = match existing {
         Some(row) => {
@@ -73,7 +79,7 @@ pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<D
             AccountId(row.id)
         }
         None if accounts::list(store.reader()).await.map_err(store_failed)?.is_empty() => {
-            create(store, page).await?
+            create(store, sealing, page).await?
         }
         None => return Ok(None),
     };
@@ -82,14 +88,14 @@ pub async fn ensure(store: &Store, folder: &Path, page: &str) -> Result<Option<D
     Ok(Some(Demo { account, program: ProgramId(program.id), keys }))
 }
 
-async fn create(store: &Store, page: &str) -> Result<AccountId, Failure> {
+async fn create(store: &Store, sealing: &SealingKeys, page: &str) -> Result<AccountId, Failure> {
     let tx = store.begin().await.map_err(store_failed)?;
-    let account = fill(&tx, page).await.map_err(ledger_failed)?;
+    let account = fill(&tx, sealing, page).await.map_err(ledger_failed)?;
     tx.commit().await.map_err(store_failed)?;
     Ok(account)
 }
 
-async fn fill(tx: &DatabaseTransaction, page: &str) -> Result<AccountId, LedgerError> {
+async fn fill(tx: &DatabaseTransaction, sealing: &SealingKeys, page: &str) -> Result<AccountId, LedgerError> {
     let at = Timestamp::now();
     let account = accounts::create(tx, &slug(ACCOUNT)?, "Demo", at).await?;
     let program = ProgramId(sequences::next(tx, Sequence::Program).await?);
@@ -127,6 +133,7 @@ async fn fill(tx: &DatabaseTransaction, page: &str) -> Result<AccountId, LedgerE
     for command in &commands {
         apply(tx, account, at, command).await?;
     }
+    pixel_secrets::renew(tx, program, sealing, at).await?;
     Ok(account)
 }
 

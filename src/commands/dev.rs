@@ -19,6 +19,7 @@ use super::{
     output::say,
     parts, process,
     process::{Process, ReadyFile},
+    reseal,
 };
 use crate::{
     api::{self, ApiParts, DemoPage},
@@ -57,9 +58,10 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let process =
         Process::start(settings, metrics, &[Condition::CatalogLoaded, Condition::StoreReady]).await?;
     let store = parts::open_store(&folder, settings).await?;
+    reseal::clear_text(&store, &secrets).await?;
     let api_url = process::url(process::local_addr(&api_listener)?);
     let edge_url = process::url(edge_listeners.local_addr());
-    let demo = demo::ensure(&store, folder.path(), &format!("{api_url}/demo")).await?;
+    let demo = demo::ensure(&store, &secrets.sealing, folder.path(), &format!("{api_url}/demo")).await?;
     process.readiness.set(Condition::StoreReady, true);
     let catalog = Arc::new(Catalog::new());
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
@@ -87,6 +89,7 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let api_parts = ApiParts {
         store: store.clone(),
         intake,
+        sealing: Arc::new(secrets.sealing.clone()),
         settings: settings.api.clone(),
         metrics: ApiMetrics::register(),
         edge_url: Some(edge_url.clone()),

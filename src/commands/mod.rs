@@ -19,10 +19,11 @@ mod parts;
 mod process;
 mod reconcile;
 mod replay;
+mod reseal;
 pub mod secrets;
 mod settle;
 
-use cli::{Cli, Command, ConfigCommand, LedgerCommand};
+use cli::{Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
 use exit::{Code, Failure};
 
 use crate::{config, telemetry::logs};
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
+        Command::Secrets(SecretsCommand::Reseal(_)) => reseal::run(settings),
         Command::Reconcile(args) => reconcile::run(args, settings),
         Command::Replay(args) => replay::run(args, settings),
         Command::Ledger(LedgerCommand::Verify(_)) => ledger::run_verify(settings),

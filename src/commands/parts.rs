@@ -121,7 +121,9 @@ impl StorePlace {
             ConnectError::NoDatabase { .. } => {
                 "Make it with `createdb --encoding=UTF8`, or name another in `store.url`."
             }
-            ConnectError::Encoding { .. } => "Make a database with `createdb --encoding=UTF8 --template=template0`.",
+            ConnectError::Encoding { .. } => {
+                "Make a database with `createdb --encoding=UTF8 --template=template0`."
+            }
             ConnectError::Store(_) => "Look into the server's log.",
         };
         Failure::new(Code::Unavailable, format!("the store cannot be used: {error}")).with_hint(hint)
@@ -155,8 +157,9 @@ pub fn store_failed(error: DbErr) -> Failure {
         return Failure::new(Code::Data, format!("the store failed: {error}"))
             .with_hint("Check that the disk has room and that the file is a store of Waypost.");
     }
-    Failure::new(Code::Unavailable, format!("the store failed: {error}"))
-        .with_hint("Check that its disk has room, and that it is a store of Waypost which this user may change.")
+    Failure::new(Code::Unavailable, format!("the store failed: {error}")).with_hint(
+        "Check that its disk has room, and that it is a store of Waypost which this user may change.",
+    )
 }
 
 pub fn ledger_failed(error: LedgerError) -> Failure {
@@ -233,6 +236,7 @@ pub fn edge_parts(
         name: edge_name(&settings.edge.name).into(),
         catalog,
         keys: Arc::new(secrets.tokens.clone()),
+        sealing: Arc::new(secrets.sealing.clone()),
         geo,
         hasher: VisitorHasher::new(secrets.visitor_hash),
         proxies: TrustedProxies::new(settings.edge.trusted_proxies.clone()),

@@ -43,7 +43,8 @@ fn target(args: &ReplayArgs, folder: &DataDir) -> Result<(PathBuf, bool), Failur
         Some(path) => Ok((path.clone(), true)),
         None => {
             let here = folder.path().is_dir().then(|| folder.path().to_owned());
-            let path = here.unwrap_or_else(std::env::temp_dir).join(format!("replay-{}.db", std::process::id()));
+            let path =
+                here.unwrap_or_else(std::env::temp_dir).join(format!("replay-{}.db", std::process::id()));
             remove(&path);
             Ok((path, false))
         }

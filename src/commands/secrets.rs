@@ -1,8 +1,9 @@
 //! Secrets that nobody configured: made at the first start and kept in `secrets.toml` in the data folder.
 //!
-//! The file has the shape of a file of settings with `token.keys` and `visitor.hash_secret`, mode 0600. It is written
-//! to a temporary file, synced and renamed, under a lock: processes that start together agree on one file, and a crash
-//! leaves the whole file or none. Back it up: without it, click ids that are out there prove nothing.
+//! The file has the shape of a file of settings with `token.keys`, `visitor.hash_secret` and `secrets.keys`, mode 0600.
+//! It is written to a temporary file, synced and renamed, under a lock: processes that start together agree on one file, and a crash
+//! leaves the whole file or none. Back it up: without it, click ids that are out there prove nothing, and the secrets
+//! that sign pixels cannot be read.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,16 +20,21 @@ use super::{
     exit::{Code, Failure},
 };
 use crate::{
-    config::{Secret, Settings, TokenKeySettings, TokenSettings, parse_secret},
-    domain::token::{KeyRing, KeyState},
+    config::{Secret, SecretsSettings, Settings, TokenKeySettings, TokenSettings, parse_secret},
+    domain::{
+        sealed::SealingKeys,
+        token::{KeyRing, KeyState},
+    },
 };
 
-/// What a process needs to sign, verify and hash.
+/// What a process needs to sign, verify, hash and seal.
 #[derive(Clone)]
 pub struct Secrets {
     pub tokens: KeyRing,
     /// Keys the visitor hash.
     pub visitor_hash: Secret,
+    /// Seals the secrets of programs.
+    pub sealing: SealingKeys,
 }
 
 impl std::fmt::Debug for Secrets {
@@ -43,6 +49,13 @@ impl std::fmt::Debug for Secrets {
 struct SecretsFile {
     token: TokenSettings,
     visitor: VisitorSecret,
+    /// Empty in a file from a time before secrets were sealed: then a key is added.
+    #[serde(default = "no_keys")]
+    secrets: SecretsSettings,
+}
+
+fn no_keys() -> SecretsSettings {
+    SecretsSettings { keys: Vec::new() }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -62,13 +75,16 @@ impl DataDir {
         let wrong = |(key, why): (String, String)| Failure::new(Code::Config, format!("`{key}` {why}"));
         let tokens = settings.token.key_ring().map_err(wrong)?;
         let visitor_hash = parse_secret(&settings.visitor.hash_secret);
-        if let (Some(tokens), Some(visitor_hash)) = (&tokens, visitor_hash) {
-            return Ok(Secrets { tokens: tokens.clone(), visitor_hash });
+        let sealing = settings.secrets.sealing_keys().map_err(wrong)?;
+        if let (Some(tokens), Some(visitor_hash), Some(sealing)) = (&tokens, visitor_hash, &sealing) {
+            return Ok(Secrets { tokens: tokens.clone(), visitor_hash, sealing: sealing.clone() });
         }
-        let kept = load_or_create(self.path(), self.spool_path(settings).exists())?;
+        let signs = tokens.is_none() || visitor_hash.is_none();
+        let kept = load_or_create(self.path(), signs && self.spool_path(settings).exists())?;
         Ok(Secrets {
             tokens: tokens.unwrap_or(kept.tokens),
             visitor_hash: visitor_hash.unwrap_or(kept.visitor_hash),
+            sealing: sealing.unwrap_or(kept.sealing),
         })
     }
 }
@@ -83,7 +99,16 @@ fn load_or_create(folder: &Path, in_use: bool) -> Result<Secrets, Failure> {
     match fs::read_to_string(&path) {
         Ok(text) => {
             check_mode(&path)?;
-            read(&path, &text)
+            match read(&path, &text)? {
+                Kept::Whole(secrets) => Ok(secrets),
+                Kept::NoSealingKey => {
+                    let text = format!("{}\n{}", text.trim_end(), sealing_section()?);
+                    write(folder, &path, &text)
+                        .map_err(|error| Failure::io("write the secrets", &path, &error))?;
+                    tracing::info!(path = %path.display(), "added a key that seals secrets; keep a new copy");
+                    read(&path, &text)?.whole(&path)
+                }
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound && in_use => {
             let message =
@@ -97,7 +122,7 @@ fn load_or_create(folder: &Path, in_use: bool) -> Result<Secrets, Failure> {
             let text = generate()?;
             write(folder, &path, &text).map_err(|error| Failure::io("write the secrets", &path, &error))?;
             tracing::info!(path = %path.display(), "made new secrets; keep a copy in a safe place");
-            read(&path, &text)
+            read(&path, &text)?.whole(&path)
         }
         Err(error) if error.kind() == io::ErrorKind::InvalidData => Err(damaged(&path, "it is not UTF-8")),
         Err(error) => Err(Failure::io("read the secrets", &path, &error)),
@@ -122,15 +147,35 @@ fn check_mode(path: &Path) -> Result<(), Failure> {
     )))
 }
 
+/// What a file of secrets has.
+enum Kept {
+    Whole(Secrets),
+    NoSealingKey,
+}
+
+impl Kept {
+    fn whole(self, path: &Path) -> Result<Secrets, Failure> {
+        match self {
+            Self::Whole(secrets) => Ok(secrets),
+            Self::NoSealingKey => Err(damaged(path, "`secrets.keys` is empty")),
+        }
+    }
+}
+
 /// The text itself is never part of a message.
-fn read(path: &Path, text: &str) -> Result<Secrets, Failure> {
+fn read(path: &Path, text: &str) -> Result<Kept, Failure> {
     let file: SecretsFile =
         toml::from_str(text).map_err(|_| damaged(path, "it does not have the keys it should"))?;
     let tokens = file.token.key_ring().map_err(|(key, why)| damaged(path, &format!("`{key}` {why}")))?;
     let tokens = tokens.ok_or_else(|| damaged(path, "`token.keys` is empty"))?;
     let visitor_hash = parse_secret(&file.visitor.hash_secret)
         .ok_or_else(|| damaged(path, "`visitor.hash_secret` is not 64 hex digits"))?;
-    Ok(Secrets { tokens, visitor_hash })
+    let sealing =
+        file.secrets.sealing_keys().map_err(|(key, why)| damaged(path, &format!("`{key}` {why}")))?;
+    Ok(match sealing {
+        Some(sealing) => Kept::Whole(Secrets { tokens, visitor_hash, sealing }),
+        None => Kept::NoSealingKey,
+    })
 }
 
 fn damaged(path: &Path, why: &str) -> Failure {
@@ -142,24 +187,33 @@ fn damaged(path: &Path, why: &str) -> Failure {
 
 fn generate() -> Result<String, Failure> {
     let failed = |why: String| Failure::new(Code::Software, format!("cannot make secrets: {why}"));
-    let mut random = [0_u8; 65];
+    let mut random = [0_u8; 97];
     getrandom::fill(&mut random).map_err(|error| failed(error.to_string()))?;
     let key = TokenKeySettings {
         // By chance, so that after a loss of this file older tokens read as signed by an unknown key, which waits,
         // and hardly ever as forged, which is final.
-        id: random[64] & 63,
+        id: random[96] & 63,
         state: KeyState::Active,
         secret: HEXLOWER.encode(&random[..32]),
     };
     let file = SecretsFile {
         token: TokenSettings { keys: vec![key] },
         visitor: VisitorSecret { hash_secret: HEXLOWER.encode(&random[32..64]) },
+        secrets: SecretsSettings { keys: vec![HEXLOWER.encode(&random[64..96])] },
     };
     let toml = toml::to_string(&file).map_err(|error| failed(error.to_string()))?;
     Ok(format!(
-        "# Made by waypost at its first start. Whoever reads this file can forge click ids: keep it to yourself,\n\
-         # and keep a copy, for without it the clicks that are out there prove nothing.\n\n{toml}"
+        "# Made by waypost at its first start. Whoever reads this file can forge click ids and pixels: keep it to\n\
+         # yourself, and keep a copy, for without it the clicks that are out there prove nothing.\n\n{toml}"
     ))
+}
+
+/// A key for a file that has none.
+fn sealing_section() -> Result<String, Failure> {
+    let mut random = [0_u8; 32];
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::new(Code::Software, format!("cannot make secrets: {error}")))?;
+    Ok(format!("\n[secrets]\nkeys = [\"{}\"]\n", HEXLOWER.encode(&random)))
 }
 
 /// The whole file or none, whenever the machine stops.
@@ -237,6 +291,25 @@ mod tests {
         let mixed = elsewhere.secrets(&settings).unwrap();
         assert_eq!(mixed.tokens.verify(&text), Ok(token));
         assert_ne!(mixed.visitor_hash, made.visitor_hash);
+    }
+
+    #[test]
+    fn a_file_from_before_secrets_were_sealed_gets_a_key_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secrets.toml");
+        let whole = generate().unwrap();
+        let (before, _) = whole.split_once("[secrets]").unwrap();
+        fs::write(&path, before).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let folder = DataDir::existing(folder.path()).unwrap();
+        let first = folder.secrets(&Settings::default()).unwrap();
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(before.trim_end()), "what was there stays");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        let sealed = first.sealing.seal(&[1; 24], "owner", "secret");
+        let second = folder.secrets(&Settings::default()).unwrap();
+        assert_eq!(second.sealing.open(&sealed, "owner").as_deref(), Ok("secret"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{
     exit::Failure,
     parts, process,
     process::{Process, ReadyFile},
+    reseal,
 };
 use crate::{
     config::Settings,
@@ -40,6 +41,7 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     let secrets = folder.secrets(settings)?;
     let process = Process::start(settings, metrics, &[Condition::StoreReady]).await?;
     let store = parts::open_store(&folder, settings).await?;
+    reseal::clear_text(&store, &secrets).await?;
     process.readiness.set(Condition::StoreReady, true);
     let ready = ReadyFile { admin: Some(process::url(process.admin)), ..ReadyFile::default() };
     process::write_ready_file(args.serve.ready_file.as_ref(), &ready)?;

@@ -6,11 +6,12 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, Settings, StoreSettings,
-    TokenSettings,
+    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, SecretsSettings, Settings,
+    StoreSettings, TokenSettings,
 };
 use crate::domain::{
     ids::Slug,
+    sealed::SealingKeys,
     token::{KeyRing, TokenKey},
 };
 
@@ -102,6 +103,21 @@ impl TokenSettings {
         KeyRing::new(keys)
             .map(Some)
             .map_err(|error| ("token.keys".to_owned(), format!("cannot be used: {error}")))
+    }
+}
+
+impl SecretsSettings {
+    /// The keys as they seal and open; `None`: none are configured.
+    ///
+    /// # Errors
+    /// The key of the settings that is wrong (`secrets.keys[1]`) and why.
+    pub fn sealing_keys(&self) -> Result<Option<SealingKeys>, (String, String)> {
+        let mut keys = Vec::with_capacity(self.keys.len());
+        for (n, key) in self.keys.iter().enumerate() {
+            let key = strong_secret(key);
+            keys.push(key.map_err(|message| (format!("secrets.keys[{n}]"), message.to_owned()))?);
+        }
+        Ok(SealingKeys::new(&keys).ok())
     }
 }
 

@@ -11,6 +11,7 @@ pub mod program;
 pub mod reason;
 pub mod refunds;
 pub mod review;
+pub mod sealed;
 pub mod time;
 pub mod token;
 pub mod traffic;

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     catalog::{Catalog, CatalogReader, DomainRecord},
     config::EdgeSettings,
-    domain::{ids::AccountId, time::Timestamp, token::KeyRing},
+    domain::{ids::AccountId, sealed::SealingKeys, time::Timestamp, token::KeyRing},
     events::{Body, Event, VERSION},
     stream::{EventSink, Record, Topic},
     telemetry::edge::EdgeMetrics,
@@ -33,6 +33,8 @@ pub struct EdgeParts {
     pub name: Arc<str>,
     pub catalog: Arc<Catalog>,
     pub keys: Arc<KeyRing>,
+    /// Opens the programs' pixel secrets.
+    pub sealing: Arc<SealingKeys>,
     pub geo: Arc<Geo>,
     pub hasher: VisitorHasher,
     pub proxies: TrustedProxies,

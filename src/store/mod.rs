@@ -30,6 +30,7 @@ pub mod keys;
 mod migrations;
 mod options;
 pub mod partitions;
+pub mod pixel_secrets;
 mod postgres;
 pub mod publish;
 pub mod sequences;
@@ -133,7 +134,8 @@ impl Store {
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         let options = || TransactionOptions {
-            sqlite_transaction_mode: (!self.options.is_postgres()).then_some(SqliteTransactionMode::Immediate),
+            sqlite_transaction_mode: (!self.options.is_postgres())
+                .then_some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         let mut tries = 0;

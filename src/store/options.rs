@@ -41,12 +41,7 @@ impl StoreOptions {
 
 impl From<&str> for StoreOptions {
     fn from(url: &str) -> Self {
-        Self {
-            url: url.to_owned(),
-            ca: None,
-            connections: CONNECTIONS,
-            statement_timeout: STATEMENT_TIMEOUT,
-        }
+        Self { url: url.to_owned(), ca: None, connections: CONNECTIONS, statement_timeout: STATEMENT_TIMEOUT }
     }
 }
 

@@ -10,10 +10,7 @@ use sea_orm::{
     },
 };
 
-use super::{
-    options::StoreOptions,
-    trouble::ConnectError,
-};
+use super::{options::StoreOptions, trouble::ConnectError};
 
 /// How long somebody waits for a connection of the pool, and for the server when it is away.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,7 +89,11 @@ async fn probe(connect: &PgConnectOptions) -> Result<(), ConnectError> {
         .await
         .map_err(|error| explain(connect, error))?;
     let _ = connection.close().await;
-    if encoding == "UTF8" { Ok(()) } else { Err(ConnectError::Encoding { address: address(connect), encoding }) }
+    if encoding == "UTF8" {
+        Ok(())
+    } else {
+        Err(ConnectError::Encoding { address: address(connect), encoding })
+    }
 }
 
 async fn dedicated(connect: &PgConnectOptions) -> Result<PgConnection, ConnectError> {

@@ -13,6 +13,7 @@ use crate::{
     domain::{
         ids::{AccountId, AffiliateId, LinkId, ProgramId},
         reason::Standing,
+        sealed::Sealed,
         time::Timestamp,
     },
 };
@@ -26,7 +27,7 @@ pub async fn program(tx: &impl ConnectionTrait, id: ProgramId) -> Result<(), DbE
         account: AccountId(row.account_id),
         slug: row.slug,
         settings: Arc::new(settings),
-        pixel_secret: row.pixel_secret,
+        pixel_secret: Sealed::from_text(row.pixel_secret),
         deleted: row.deleted_at.is_some(),
     };
     publish(tx, CatalogRecord::Program(Box::new(record))).await

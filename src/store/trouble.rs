@@ -42,7 +42,8 @@ pub fn trouble(error: &DbErr) -> Option<Trouble> {
         sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Some(Trouble::Later),
         sqlx::Error::Database(error) => {
             let postgres = error.try_downcast_ref::<SqlxPostgresError>().map(|error| of_state(error.code()));
-            let sqlite = || error.try_downcast_ref::<SqlxSqliteError>().and_then(|_| of_sqlite(&error.code()?));
+            let sqlite =
+                || error.try_downcast_ref::<SqlxSqliteError>().and_then(|_| of_sqlite(&error.code()?));
             postgres.unwrap_or_else(sqlite)
         }
         _ => None,
@@ -58,7 +59,9 @@ pub fn is_transient(error: &DbErr) -> bool {
 pub fn is_unknown(commit: &DbErr) -> bool {
     matches!(
         sqlx_error(commit),
-        Some(sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed)
+        Some(
+            sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
+        )
     )
 }
 

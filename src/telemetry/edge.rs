@@ -16,6 +16,7 @@ const CLICKS: &str = "waypost_edge_clicks_total";
 const CLICKS_STORED: &str = "waypost_edge_clicks_stored_total";
 const CLICKS_LOST: &str = "waypost_edge_clicks_lost_total";
 const PIXELS: &str = "waypost_edge_pixels_total";
+const PIXEL_SECRETS_UNREADABLE: &str = "waypost_edge_pixel_secrets_unreadable_total";
 const EVENTS: &str = "waypost_edge_events_total";
 const APPENDED: &str = "waypost_edge_appended_total";
 
@@ -44,6 +45,8 @@ pub struct PixelMetrics {
     pub unconfirmed: Counter,
     /// The event log refused.
     pub not_stored: Counter,
+    /// Signed ones that were held instead, because no key opens their program's secret.
+    pub unreadable_secrets: Counter,
 }
 
 /// What became of the events that were posted, element by element.
@@ -136,6 +139,7 @@ impl EdgeMetrics {
                 rejected: outcome(PIXELS, "rejected"),
                 unconfirmed: outcome(PIXELS, "unconfirmed"),
                 not_stored: outcome(PIXELS, "not_stored"),
+                unreadable_secrets: zeroed(counter!(PIXEL_SECRETS_UNREADABLE)),
             },
             events: EventMetrics {
                 accepted: outcome(EVENTS, "accepted"),
@@ -175,6 +179,11 @@ fn describe() {
     describe_counter!(CLICKS_STORED, Unit::Count, "Clicks that the event log has acknowledged");
     describe_counter!(CLICKS_LOST, Unit::Count, "Clicks that were answered and could be stored nowhere");
     describe_counter!(PIXELS, Unit::Count, "Pixel requests, by outcome");
+    describe_counter!(
+        PIXEL_SECRETS_UNREADABLE,
+        Unit::Count,
+        "Signed pixels that were held because no key of secrets.keys opens their program's secret"
+    );
     describe_counter!(EVENTS, Unit::Count, "Posted events and refused requests, by outcome");
     describe_counter!(
         APPENDED,

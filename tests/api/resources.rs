@@ -1,9 +1,18 @@
 //! Create, read, list, change and delete of every resource.
 
+use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::json;
-use waypost::{catalog::CatalogRecord, store::catalog};
+use waypost::{
+    catalog::CatalogRecord,
+    domain::sealed::{Sealed, SealingKeys, pixel_secret_of},
+    store::{
+        catalog,
+        entities::program,
+        pixel_secrets::{self, Resealed},
+    },
+};
 
-use crate::support::{Server, program};
+use crate::support::{Server, program, sealing};
 
 #[tokio::test]
 async fn a_program_lives_and_dies() {
@@ -76,10 +85,63 @@ async fn the_pixel_secret_is_shown_at_one_place() {
     // Edges know the new one.
     let records = catalog::after(server.store.reader(), 0, 100).await.unwrap();
     let known = records.iter().any(|versioned| match &versioned.record {
-        CatalogRecord::Program(program) => program.pixel_secret == fresh,
+        CatalogRecord::Program(program) => {
+            let opened = sealing().open(&program.pixel_secret, &pixel_secret_of(program.id));
+            opened.as_deref() == Ok(fresh)
+        }
         _ => false,
     });
     assert!(known);
+    // It is nowhere in clear text.
+    let row = program::Entity::find().one(server.store.reader()).await.unwrap().unwrap();
+    let records = serde_json::to_string(&records).unwrap();
+    assert!(!row.pixel_secret.contains(fresh) && !records.contains(fresh) && !records.contains(&secret));
+}
+
+#[tokio::test]
+async fn secrets_survive_the_roll_of_their_key() {
+    let server = Server::start().await;
+    let shop = &server.shop;
+    shop.furnish().await;
+    let path = "/v1/programs/summer/pixel-secret";
+    let secret = shop.get(path).await.ok(200)["pixel_secret"].as_str().unwrap().to_owned();
+    let row = async || program::Entity::find().one(server.store.reader()).await.unwrap().unwrap();
+
+    let rolled = SealingKeys::new(&[[4; 32], [3; 32]]).unwrap();
+    let one = Resealed { sealed: 1, unreadable: 0 };
+    let untouched = pixel_secrets::reseal(&server.store, &rolled, true).await.unwrap();
+    assert_eq!(untouched, Resealed::default());
+    assert_eq!(pixel_secrets::reseal(&server.store, &rolled, false).await.unwrap(), one);
+    assert_eq!(pixel_secrets::reseal(&server.store, &rolled, false).await.unwrap(), Resealed::default());
+    let alone = SealingKeys::new(&[[4; 32]]).unwrap();
+    assert_eq!(pixel_secrets::open(&row().await, &alone).as_ref(), Ok(&secret));
+    // Edges are told.
+    let records = catalog::after(server.store.reader(), 0, 100).await.unwrap();
+    let told = records.iter().any(|versioned| match &versioned.record {
+        CatalogRecord::Program(program) => {
+            alone.open(&program.pixel_secret, &pixel_secret_of(program.id)).is_ok()
+        }
+        _ => false,
+    });
+    assert!(told);
+
+    // The server still has the old key alone: it says so, and the merchant can help themselves.
+    let refused = shop.get(path).await;
+    assert_eq!((refused.status, refused.json()["code"].as_str().unwrap()), (409, "pixel_secret_unreadable"));
+    let lost = Resealed { sealed: 0, unreadable: 1 };
+    assert_eq!(pixel_secrets::reseal(&server.store, &sealing(), false).await.unwrap(), lost);
+    assert_eq!(shop.post("/v1/programs/summer/pixel-secret/rotate", json!({})).await.status, 200);
+    assert_ne!(shop.get(path).await.ok(200)["pixel_secret"].as_str().unwrap(), secret);
+
+    // What a build from before has left in clear text is sealed as it is.
+    let tx = server.store.begin().await.unwrap();
+    let mut clear = row().await.into_active_model();
+    clear.pixel_secret = Set("in clear text".to_owned());
+    clear.update(&tx).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(pixel_secrets::reseal(&server.store, &sealing(), true).await.unwrap(), one);
+    assert!(Sealed::from_text(row().await.pixel_secret).has_form());
+    assert_eq!(shop.get(path).await.ok(200)["pixel_secret"], "in clear text");
 }
 
 #[tokio::test]

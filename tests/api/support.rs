@@ -14,6 +14,7 @@ use waypost::{
     config::ApiSettings,
     domain::{
         ids::{AccountId, ProgramId},
+        sealed::SealingKeys,
         time::Timestamp,
         token::{KeyRing, KeyState, TokenKey},
     },
@@ -22,6 +23,10 @@ use waypost::{
     store::{Store, accounts, keys},
     telemetry::api::ApiMetrics,
 };
+
+pub fn sealing() -> SealingKeys {
+    SealingKeys::new(&[[3; 32]]).unwrap()
+}
 
 pub struct Server {
     pub store: Store,
@@ -101,6 +106,7 @@ impl Server {
         let parts = ApiParts {
             store: store.clone(),
             intake: Arc::clone(&intake),
+            sealing: Arc::new(sealing()),
             settings,
             metrics: ApiMetrics::register(),
             edge_url: Some("http://edge.example".to_owned()),

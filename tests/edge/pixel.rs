@@ -135,6 +135,23 @@ async fn trust_is_as_the_program_says() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_checked_is_held() {
+    let edge = Edge::start();
+    let ts = now();
+    let pairs = [("external_id", "1"), ("amount", "9"), ("ts", ts.as_str())];
+    let signature = signed("unreadable", &pairs, PIXEL_SECRET);
+    let mut given = pairs.to_vec();
+    given.push(("sig", &signature));
+    assert_eq!(result(&edge.get(&target("unreadable", &given), &[]).await), "held");
+    let event = edge.sink.events().pop().unwrap();
+    assert_eq!(conversion(&event).authority, Authority::HeldPixel);
+    assert_eq!(edge.metric("waypost_edge_pixel_secrets_unreadable_total"), 1);
+    // Without a signature nothing had to be checked.
+    assert_eq!(result(&edge.get(&target("unreadable", &pairs), &[]).await), "rejected");
+    assert_eq!(edge.metric("waypost_edge_pixel_secrets_unreadable_total"), 1);
+}
+
+#[tokio::test]
 async fn wrong_signatures_are_refused_whatever_the_setting() {
     let edge = Edge::start();
     let ts = now();

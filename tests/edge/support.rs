@@ -31,6 +31,7 @@ use waypost::{
             RefundPolicy, SameSite,
         },
         reason::Standing,
+        sealed::{NONCE_BYTES, SealingKeys, pixel_secret_of},
         time::Timestamp,
         token::{KeyRing, KeyState, TokenKey},
     },
@@ -167,6 +168,10 @@ pub fn keys() -> KeyRing {
     KeyRing::new(vec![TokenKey { id: 1, state: KeyState::Active, secret: [9; 32] }]).unwrap()
 }
 
+pub fn sealing() -> SealingKeys {
+    SealingKeys::new(&[[5; 32]]).unwrap()
+}
+
 /// Applies records; each call is newer than the last.
 pub fn apply(catalog: &Catalog, record: CatalogRecord) {
     let version = Timestamp::now().0;
@@ -179,9 +184,20 @@ pub fn program(id: i64, account: i64, slug: &str, settings: ProgramSettings) -> 
         account: AccountId(account),
         slug: slug.into(),
         settings: Arc::new(settings),
-        pixel_secret: PIXEL_SECRET.into(),
+        pixel_secret: sealing().seal(&[1; NONCE_BYTES], &pixel_secret_of(ProgramId(id)), PIXEL_SECRET),
         deleted: false,
     }))
+}
+
+/// Signed pixels alone, by a secret that was sealed with a key that the edge does not have.
+fn unreadable(id: i64, account: i64, slug: &str, settings: ProgramSettings) -> CatalogRecord {
+    let mut record = program(id, account, slug, settings);
+    if let CatalogRecord::Program(program) = &mut record {
+        let other = SealingKeys::new(&[[6; 32]]).unwrap();
+        let owner = pixel_secret_of(ProgramId(id));
+        program.pixel_secret = other.seal(&[1; NONCE_BYTES], &owner, PIXEL_SECRET);
+    }
+    record
 }
 
 pub fn link(id: i64, account: i64, code: &str, program: i64, affiliate: i64) -> LinkRecord {
@@ -268,6 +284,7 @@ fn fill(catalog: &Catalog) {
                 s.deep_link_hosts = vec!["names.example".into()];
             }),
         ),
+        unreadable(6, 1, "unreadable", with(&|s| s.pixel = PixelTrust::Signed)),
         program(9, 2, "shop", program_settings()),
     ];
     for record in records {
@@ -338,6 +355,7 @@ impl Edge {
             name: settings.name.as_str().into(),
             catalog,
             keys: Arc::new(keys()),
+            sealing: Arc::new(sealing()),
             geo: Geo::open(geoip).unwrap(),
             hasher: VisitorHasher::new([7; 32]),
             proxies: TrustedProxies::new(settings.trusted_proxies.clone()),

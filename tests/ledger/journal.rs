@@ -3,10 +3,14 @@
 use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::json;
 use waypost::{
+    domain::{sealed::SealingKeys, time::Timestamp},
     events::{Conversion, Refund},
     ledger::{Command, verify},
     settlement::reconcile,
-    store::entities::{journal_entry, program},
+    store::{
+        entities::{journal_entry, program},
+        pixel_secrets,
+    },
 };
 
 use crate::fixtures::*;
@@ -29,10 +33,15 @@ async fn no_free_text_and_no_secret_is_journaled() {
     let id = settled(shop.send(sale).await);
     let refund = Refund { meta_data: meta_data.clone(), ..shop.refund_of("o-1", "1") };
     let refund = settled(shop.refund(refund).await);
+    let sealing = SealingKeys::new(&[[3; 32]]).unwrap();
+    let tx = shop.store.begin().await.unwrap();
+    pixel_secrets::renew(&tx, SHOP, &sealing, Timestamp::now()).await.unwrap();
+    tx.commit().await.unwrap();
     let text = journal(&shop).await;
     assert!(!text.contains("jane.doe") && !text.contains("meta_data"), "{text}");
-    let secret = program::Entity::find().one(shop.store.reader()).await.unwrap().unwrap().pixel_secret;
-    assert!(!text.contains(&secret));
+    let row = program::Entity::find().one(shop.store.reader()).await.unwrap().unwrap();
+    let secret = pixel_secrets::open(&row, &sealing).unwrap();
+    assert!(!text.contains(&secret) && !text.contains(&row.pixel_secret));
     // It stays with what it came with.
     assert_eq!(shop.conversion(id).await.input["meta_data"]["email"], "jane.doe@example.com");
     assert_eq!(shop.refund_row(refund).await.input["meta_data"]["email"], "jane.doe@example.com");

@@ -14,7 +14,7 @@ pub struct Model {
     /// The number of the version now in force.
     pub version: i32,
     pub settings: Json,
-    /// Signs the merchant's pixels; never in the journal.
+    /// Signs the merchant's pixels; sealed, and never in the journal. Empty: none was made yet, so no signature is right.
     pub pixel_secret: String,
     pub created_at: i64,
     pub updated_at: i64,

@@ -63,10 +63,8 @@ fn text_columns(table: &TableCreateStatement) -> Vec<String> {
 /// Texts sort by their bytes, as in SQLite, whatever the locale of the database: lists come in one order, and an
 /// upgrade of the system's locales breaks no index.
 async fn sort_by_bytes(manager: &SchemaManager<'_>, table: &str, columns: &[String]) -> Result<(), DbErr> {
-    let changes: Vec<String> = columns
-        .iter()
-        .map(|column| format!("ALTER COLUMN \"{column}\" TYPE text COLLATE \"C\""))
-        .collect();
+    let changes: Vec<String> =
+        columns.iter().map(|column| format!("ALTER COLUMN \"{column}\" TYPE text COLLATE \"C\"")).collect();
     let sql = format!("ALTER TABLE \"{table}\" {}", changes.join(", "));
     manager.get_connection().execute_unprepared(&sql).await?;
     Ok(())

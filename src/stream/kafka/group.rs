@@ -183,10 +183,7 @@ impl Group {
 
     pub fn assignment(&self) -> Assignment {
         let held = lock(&self.held);
-        Assignment {
-            generation: held.generation,
-            partitions: held.partitions.keys().copied().collect(),
-        }
+        Assignment { generation: held.generation, partitions: held.partitions.keys().copied().collect() }
     }
 
     /// What has arrived, without waiting; partitions in turn.

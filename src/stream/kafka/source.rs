@@ -10,12 +10,7 @@
 
 use std::{convert::Infallible, fmt, sync::Arc, thread, time::Duration};
 
-use rdkafka::{
-    ClientConfig,
-    config::FromClientConfigAndContext,
-    consumer::BaseConsumer,
-    error::KafkaError,
-};
+use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError};
 use tokio::{
     sync::oneshot,
     task,

@@ -4,9 +4,7 @@ mod settings;
 mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 pub use settings::ProgramInput;
 use utoipa::ToSchema;
@@ -28,7 +26,7 @@ use crate::{
     ledger::{Command, PutProgram},
     store::{
         entities::program,
-        keys, publish,
+        pixel_secrets,
         sequences::{self, Sequence},
     },
 };
@@ -82,6 +80,7 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
     };
     let id = ProgramId(sequences::next(&change.tx, Sequence::Program).await?);
     change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings }))).await?;
+    pixel_secrets::renew(&change.tx, id, &api.sealing, change.at).await?;
     let view = stored(&change, id).await?;
     change.answer(StatusCode::CREATED, &view).await
 }
@@ -197,7 +196,11 @@ async fn read_pixel_secret(
 ) -> Result<Json<PixelSecret>, ApiError> {
     caller.require(Scope::Write)?;
     let row = lookup::program(api.store.reader(), caller.account, &slug).await?;
-    Ok(Json(PixelSecret { pixel_secret: row.pixel_secret }))
+    let pixel_secret = pixel_secrets::open(&row, &api.sealing).map_err(|error| ApiError::NotPossible {
+        code: "pixel_secret_unreadable",
+        message: format!("the pixel secret cannot be read: {error}; rotate it to get a new one"),
+    })?;
+    Ok(Json(PixelSecret { pixel_secret }))
 }
 
 /// Replace a program's pixel secret
@@ -214,11 +217,7 @@ async fn rotate_pixel_secret(
     let row = lookup::program(&change.tx, change.account, &slug).await?;
     request.fields()?.finish()?;
     let id = ProgramId(row.id);
-    let mut row = row.into_active_model();
-    row.pixel_secret = Set(keys::random_secret()?);
-    row.updated_at = Set(change.at.0);
-    row.update(&change.tx).await?;
-    publish::program(&change.tx, id).await?;
+    pixel_secrets::renew(&change.tx, id, &api.sealing, change.at).await?;
     // The answer may be kept for an Idempotency-Key, so the secret is not in it.
     let view = stored(&change, id).await?;
     change.answer(StatusCode::OK, &view).await
