@@ -21,7 +21,7 @@ use crate::{
         time::{MS_PER_DAY, Timestamp},
     },
     ledger::{self, Command, Effect},
-    store::entities::idempotency_key,
+    store::{accounts, entities::idempotency_key},
 };
 
 /// Characters of an `Idempotency-Key` at most.
@@ -138,6 +138,8 @@ impl ChangeRequest {
     /// Begins the transaction, unless the request was answered before.
     pub async fn begin(&self, api: &Api) -> Result<Begun, ApiError> {
         let tx = api.store.begin().await?;
+        // What this change reads, nobody changes before it is written; and its key is in use once.
+        accounts::lock(&tx, [self.caller.account]).await?;
         let at = Timestamp::now();
         if let Some(key) = &self.key
             && let Some(answer) = find_answer(&tx, api, self.caller.account, key, at).await?

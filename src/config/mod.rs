@@ -348,6 +348,8 @@ pub struct SettlementSettings {
     pub max_age_days: u32,
     /// Days that clicks are kept.
     pub click_retention_days: u32,
+    /// How often the store is added up.
+    pub audit_interval_ms: u64,
 }
 
 /// How log lines are written.

@@ -25,7 +25,7 @@ pub async fn ensure(tx: &DatabaseTransaction, days: &BTreeSet<i32>) -> Result<()
         return Ok(());
     }
     // Another process may be making the same ones.
-    postgres::lock(tx, vec![postgres::PARTITIONS]).await?;
+    super::lock(tx, vec![postgres::PARTITIONS]).await?;
     let known: BTreeSet<i32> = partitioned_days(tx).await?.into_iter().collect();
     for day in days.difference(&known) {
         let name = name(*day);

@@ -1,5 +1,7 @@
 //! What failed in a database, and whether the same work may succeed when it is done again.
 
+use std::path::PathBuf;
+
 use sea_orm::{DbErr, RuntimeErr, SqlxPostgresError, SqlxSqliteError, sqlx};
 
 /// A failure that passes.
@@ -16,6 +18,8 @@ pub enum Trouble {
 pub enum ConnectError {
     #[error("the URL of the store cannot be read")]
     Url,
+    #[error("the authorities in {path} cannot be used: {detail}")]
+    Authorities { path: PathBuf, detail: String },
     #[error("{address} cannot be reached: {detail}")]
     Unreachable { address: String, detail: String },
     #[error("{address} was not proven by TLS: {detail}")]
@@ -24,7 +28,7 @@ pub enum ConnectError {
     Denied { address: String, detail: String },
     #[error("{address} has no such database: {detail}")]
     NoDatabase { address: String, detail: String },
-    #[error("the database at {address} is in {encoding}, not in UTF8")]
+    #[error("the database of {address} is in {encoding}, not in UTF8")]
     Encoding { address: String, encoding: String },
     #[error(transparent)]
     Store(#[from] DbErr),

@@ -39,6 +39,8 @@ use waypost::{
     telemetry::{settlement::SettlementMetrics, stream::StreamMetrics},
 };
 
+use crate::backend::Database;
+
 pub const PATIENCE: Duration = Duration::from_secs(30);
 pub const SHOP: ProgramId = ProgramId(1);
 pub const JANE: AffiliateId = AffiliateId(1);
@@ -51,6 +53,7 @@ pub struct World {
     pub sink: Arc<SpoolSink>,
     pub account: AccountId,
     pub settings: SettlementSettings,
+    _database: Database,
 }
 
 /// A settlement that runs.
@@ -80,7 +83,8 @@ fn metrics() -> SettlementMetrics {
 impl World {
     pub async fn open() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
+        let database = Database::create().await;
+        let store = database.store().await;
         let settings =
             SpoolSettings { path: PathBuf::new(), max_bytes: 1 << 30, commit_events: 1000, commit_ms: 1 };
         let spool =
@@ -99,8 +103,9 @@ impl World {
             pending_time_ms: 60_000,
             max_age_days: 30,
             click_retention_days: 400,
+            audit_interval_ms: 300_000,
         };
-        Self { folder, store, spool, sink, account, settings }
+        Self { folder, store, spool, sink, account, settings, _database: database }
     }
 
     pub fn parts(&self) -> SettlementParts {

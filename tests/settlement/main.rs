@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/sqlite.rs"]
+mod backend;
 mod fixtures;
 mod once;
 mod stalls;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+pub mod admin;
 mod batch;
 pub mod client;
 mod group;
@@ -11,6 +12,7 @@ mod producer;
 mod replay;
 pub mod sink;
 mod source;
+pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};
 pub use source::{KafkaSource, Left};
