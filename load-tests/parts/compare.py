@@ -105,7 +105,7 @@ class Comparison:
             "rate": result["requests"] / (result["us"] / 1e6),
             "p50": result["p50_us"], "p99": result["p99_us"],
             "cpu": spent / result["requests"] * 1e6,
-            "after": after / result["requests"] * 1e6,
+            "after": after / result["requests"] * 1e6, "requests": result["requests"],
         })
 
     def steady(self, server, name, rate):

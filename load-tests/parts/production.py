@@ -18,6 +18,7 @@ TITLES = {
 }
 # Of waypost's requests per CPU-second, at least so many times the other's.
 BUDGETS = {"bare": 0.5, "nginx-log": 1.0, "nginx-lua-redis": 3.0}
+ASK_REDIS = ("nginx-lua-redis", "waypost")
 BUFFERED = " buffer=64k flush=1s"
 PHASES = ("all well", "Redis stopped", "Kafka stopped", "the spool drains")
 DRAIN_SECONDS = 120
@@ -84,6 +85,12 @@ class Production(Comparison):
                 self.run_away(self.rates["waypost"])
         finally:
             self.services.end()
+
+    def run_full(self, name):
+        super().run_full(name)
+        requests, visitors = self.full[name][-1]["requests"], self.services.visitors()
+        if name in ASK_REDIS and visitors < requests:
+            self.notes.append(f"{name} was asked by {requests} visitors, and Redis by {visitors}")
 
     def run_away(self, rate):
         """One process through all of it, at half load, without losing a click."""

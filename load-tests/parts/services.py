@@ -34,12 +34,19 @@ class Services:
     def redis_port(self):
         return int(self.redis.rsplit(":", 1)[1])
 
+    def ask_redis(self, command):
+        with socket.create_connection(("127.0.0.1", self.redis_port()), timeout=30) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            return connection.recv(100).decode().strip()
+
     def forget_visitors(self):
         """Each run begins with a Redis that has seen nobody."""
-        with socket.create_connection(("127.0.0.1", self.redis_port()), timeout=30) as connection:
-            connection.sendall(b"FLUSHALL SYNC\r\n")
-            if connection.recv(100) != b"+OK\r\n":
-                fail("Redis did not forget")
+        if self.ask_redis("FLUSHALL SYNC") != "+OK":
+            fail("Redis did not forget")
+
+    def visitors(self):
+        """How many visitors Redis has seen."""
+        return int(self.ask_redis("DBSIZE").removeprefix(":"))
 
     def signal(self, part, number):
         os.kill(int((Path(self.folder) / f"{part}.pid").read_text()), number)
