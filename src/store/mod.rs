@@ -10,6 +10,7 @@ pub mod entities;
 pub mod keys;
 mod migrations;
 pub mod pixel_secrets;
+pub mod publications;
 pub mod publish;
 pub mod sequences;
 pub mod streams;

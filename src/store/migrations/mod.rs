@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_events;
 mod m0001_money;
 mod m0001_rules;
+mod m0002_catalog;
 
 #[derive(Debug)]
 pub struct Migrator;
@@ -16,6 +17,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_rules::Migration),
             Box::new(m0001_events::Migration),
             Box::new(m0001_money::Migration),
+            Box::new(m0002_catalog::Migration),
         ]
     }
 }
