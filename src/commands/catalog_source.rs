@@ -1,4 +1,5 @@
-//! Where an edge's catalog comes from: Kafka's topic and a snapshot of it, or the store of the same machine.
+//! Where an edge's catalog comes from: Kafka's topic and a snapshot of it, or the store of the same machine. And who
+//! puts it on the topic.
 
 use std::sync::Arc;
 
@@ -13,8 +14,9 @@ use super::{
 use crate::{
     catalog::Catalog,
     config::Settings,
-    jobs::{catalog_feed, catalog_topic::CatalogTopic},
-    telemetry::catalog::CatalogMetrics,
+    jobs::{catalog_feed, catalog_publisher, catalog_topic::CatalogTopic},
+    store::Store,
+    telemetry::catalog::{CatalogMetrics, PublisherMetrics},
 };
 
 /// What brings the catalog, as it runs.
@@ -29,7 +31,7 @@ pub fn require(settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     }
     // A folder without a store is a wrong path.
-    parts::require_store(&DataDir::existing(&settings.data_dir)?, settings)
+    parts::require_store(&DataDir::of_store(settings)?, settings)
 }
 
 /// Brings the catalog until [`CatalogSource::close`]; waits until it may serve. `None`: told to stop before.
@@ -63,6 +65,14 @@ pub async fn start(
             Ok(None)
         }
     }
+}
+
+/// Publishes the catalog beside settlement, where edges get it by Kafka.
+pub fn publish(store: &Store, settings: &Settings, shutdown: &CancellationToken) -> Option<JoinHandle<()>> {
+    settings.kafka.is_used().then(|| {
+        let metrics = PublisherMetrics::register();
+        tokio::spawn(catalog_publisher::run(store.clone(), settings.kafka.clone(), metrics, shutdown.clone()))
+    })
 }
 
 impl CatalogSource {

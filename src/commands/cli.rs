@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
+use super::topics::TopicsCommand;
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
@@ -89,6 +90,9 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
+    /// Kafka's topics: create, check
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Accounts, one for each merchant: create, list
     #[command(subcommand)]
     Account(AccountCommand),
@@ -396,6 +400,7 @@ impl Cli {
                 None
             }
             Command::Migrate(_)
+            | Command::Topics(_)
             | Command::Account(_)
             | Command::Key(_)
             | Command::Secrets(_)

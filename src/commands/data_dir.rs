@@ -85,6 +85,17 @@ impl DataDir {
         }
     }
 
+    /// The folder of a command that works with the store alone: with PostgreSQL it needs none.
+    ///
+    /// # Errors
+    /// The store is a file and the folder is not there, or cannot be read.
+    pub fn of_store(settings: &Settings) -> Result<Self, Failure> {
+        if settings.store.is_postgres() {
+            return Ok(Self { path: settings.data_dir.clone(), _locks: Vec::new() });
+        }
+        Self::existing(&settings.data_dir)
+    }
+
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -1,4 +1,4 @@
-//! `waypost edge`: the data plane alone, with its event log in the data folder.
+//! `waypost edge`: the data plane alone, with its event log on Kafka or in the data folder.
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -7,6 +7,7 @@ use super::{
     catalog_source,
     cli::EdgeArgs,
     data_dir::{DataDir, Role},
+    event_log::EventLog,
     exit::{Code, Failure},
     parts, process,
     process::{Process, ReadyFile},
@@ -26,16 +27,17 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let listeners = edge::bind(settings.edge.listen, settings.edge.cores)
         .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
     let process = Process::start(settings, metrics, &[Condition::CatalogLoaded]).await?;
+    let geo = parts::open_geo(settings)?;
+    let log = EventLog::open(&folder, settings).await?;
     // Nothing is accepted before every link is known: an unknown one would be answered 404.
     let source = catalog_source::start(&folder, settings, &process.shutdown).await?;
     let Some((source, catalog)) = source else {
+        log.close().await;
         process.end().await;
         return Ok(());
     };
-    let geo = parts::open_geo(settings)?;
-    let spool = parts::open_spool(&folder, settings)?;
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), spool.sink());
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), log.sink())?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();
@@ -51,7 +53,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     behind.cancel();
     while tasks.join_next().await.is_some() {}
     source.close().await;
-    spool.close();
+    log.close().await;
     process.end().await;
     drained.map_err(|error| Failure::new(Code::Software, error.to_string()))
 }

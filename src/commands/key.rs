@@ -21,7 +21,7 @@ use crate::{
 
 pub fn run(command: &KeyCommand, settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
-        let folder = DataDir::existing(&settings.data_dir)?;
+        let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
         match command {
             KeyCommand::Create(args) => create(&store, args).await,

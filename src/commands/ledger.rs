@@ -10,7 +10,7 @@ use crate::{config::Settings, ledger::verify::verify};
 
 pub fn run_verify(settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
-        let folder = DataDir::existing(&settings.data_dir)?;
+        let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
         let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
         let found = verify(&snapshot).await.map_err(parts::store_failed)?;

@@ -8,15 +8,18 @@ pub fn run(settings: &Settings) -> Result<(), Failure> {
 }
 
 async fn migrate(settings: &Settings) -> Result<(), Failure> {
-    let folder = DataDir::open(&settings.data_dir, &[])?;
-    let path = folder.store_path(settings);
-    let store = parts::connect(&path).await?;
-    let pending = store.pending_migrations().await.map_err(parts::store_failed)?;
-    store.migrate().await.map_err(parts::store_failed)?;
-    store.close().await.map_err(parts::store_failed)?;
-    if pending.is_empty() {
-        say(&format!("{} is up to date", path.display()))
+    let folder = if settings.store.is_postgres() {
+        DataDir::of_store(settings)?
     } else {
-        say(&format!("{} was brought up to date: {}", path.display(), pending.join(", ")))
+        DataDir::open(&settings.data_dir, &[])?
+    };
+    let place = parts::StorePlace::new(&folder, settings);
+    let store = place.connect().await?;
+    let applied = store.migrate().await.map_err(|error| place.failed(error))?;
+    store.close().await.map_err(parts::store_failed)?;
+    if applied.is_empty() {
+        say(&format!("{place} is up to date"))
+    } else {
+        say(&format!("{place} was brought up to date: {}", applied.join(", ")))
     }
 }

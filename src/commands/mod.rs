@@ -9,6 +9,7 @@ pub mod data_dir;
 mod demo;
 mod dev;
 mod edge;
+mod event_log;
 pub mod exit;
 mod key;
 mod ledger;
@@ -22,6 +23,7 @@ mod replay;
 mod reseal;
 pub mod secrets;
 mod settle;
+mod topics;
 
 use cli::{Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
 use exit::{Code, Failure};
@@ -43,6 +45,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Settle(args) => settle::run(args, settings),
         Command::Api(args) => api::run(args, settings),
         Command::Migrate(_) => migrate::run(settings),
+        Command::Topics(command) => topics::run(command, settings),
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),

@@ -1,6 +1,6 @@
 //! The parts that several commands are made of.
 
-use std::{path::Path, sync::Arc};
+use std::sync::Arc;
 
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, RuntimeErr};
 
@@ -13,10 +13,10 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     domain::ids::AccountId,
-    edge::EdgeParts,
+    edge::{self, EdgeParts},
     ledger::{Intake, LedgerError, Terms},
     store::{
-        Store, accounts,
+        ConnectError, Store, StoreOptions, accounts,
         entities::{account, program},
     },
     stream::{
@@ -24,27 +24,122 @@ use crate::{
         spool::{Spool, SpoolError},
     },
     telemetry::{edge::EdgeMetrics, stream::StreamMetrics, visitor::VisitorMetrics},
-    visitor::{Geo, MemoryRecentVisits, TrustedProxies, VisitorHasher},
+    visitor::{
+        Geo, MemoryRecentVisits, RecentVisits, RedisRecentVisits, ServerError, TrustedProxies, VisitorHasher,
+    },
 };
 
-/// The store of a data folder, made or brought up to date.
+/// The store, made or brought up to date.
 pub async fn open_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
-    let store = connect(&folder.store_path(settings)).await?;
-    store.migrate().await.map_err(store_failed)?;
+    let place = StorePlace::new(folder, settings);
+    let store = place.connect().await?;
+    store.migrate().await.map_err(|error| place.failed(error))?;
     Ok(store)
 }
 
-/// Connects to the store in a file as it is; an empty one is made when it is not there.
-pub async fn connect(path: &Path) -> Result<Store, Failure> {
-    Store::connect(&Store::sqlite_url(path)).await.map_err(|error| {
-        if is_damage(&error) {
-            let message = format!("{} is not a store, or is damaged: {error}", path.display());
-            return Failure::new(Code::Data, message)
-                .with_hint("Restore the file from a copy, or name another folder with --data-dir.");
+/// Fails where SQLite is asked for and the data folder has no store.
+pub fn require_store(folder: &DataDir, settings: &Settings) -> Result<(), Failure> {
+    let path = folder.store_path(settings);
+    if settings.store.is_postgres() || path.exists() {
+        return Ok(());
+    }
+    let message = format!("there is no store at {}", path.display());
+    let hint = "`waypost dev` and `waypost migrate` make one; --data-dir names another folder.";
+    Err(Failure::new(Code::NoInput, message).with_hint(hint))
+}
+
+/// The store as it is; it must be there with this build's schema.
+pub async fn existing_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
+    require_store(folder, settings)?;
+    let place = StorePlace::new(folder, settings);
+    let store = place.connect().await?;
+    let pending = store.pending_migrations().await.map_err(store_failed)?;
+    if !pending.is_empty() {
+        let message = format!("the store at {place} has an older schema ({})", pending.join(", "));
+        return Err(Failure::new(Code::Unavailable, message).with_hint("Run `waypost migrate` first."));
+    }
+    Ok(store)
+}
+
+/// Where the store of this deployment is. Shown without user and password.
+#[derive(Debug)]
+pub struct StorePlace {
+    options: StoreOptions,
+    shown: String,
+}
+
+impl std::fmt::Display for StorePlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.shown)
+    }
+}
+
+impl StorePlace {
+    pub fn new(folder: &DataDir, settings: &Settings) -> Self {
+        if settings.store.is_postgres() {
+            let shown = without_password(&settings.store.url);
+            return Self { options: StoreOptions::of(&settings.store), shown };
         }
-        let message = format!("the store at {} cannot be opened: {error}", path.display());
-        Failure::new(Code::Unavailable, message).with_hint("Check the path and that the disk has room.")
-    })
+        let path = folder.store_path(settings);
+        let shown = path.display().to_string();
+        Self { options: StoreOptions::from(&Store::sqlite_url(&path)), shown }
+    }
+
+    /// Connects to the store as it is; a SQLite file is made when it is not there.
+    pub async fn connect(&self) -> Result<Store, Failure> {
+        Store::connect(self.options.clone()).await.map_err(|error| self.failed(error))
+    }
+
+    /// What a failure to connect or to migrate means to whoever has to help.
+    pub fn failed(&self, error: ConnectError) -> Failure {
+        let hint = match &error {
+            ConnectError::Store(error) if is_damage(error) => {
+                let message = format!("{self} is not a store, or is damaged: {error}");
+                return Failure::new(Code::Data, message)
+                    .with_hint("Restore the file from a copy, or name another folder with --data-dir.");
+            }
+            ConnectError::Store(error) if !self.options.is_postgres() => {
+                let message = format!("the store at {self} cannot be opened: {error}");
+                return Failure::new(Code::Unavailable, message)
+                    .with_hint("Check the path and that the disk has room.");
+            }
+            ConnectError::Url => {
+                let message = "`store.url` cannot be read as a URL of PostgreSQL";
+                return Failure::new(Code::Config, message)
+                    .with_hint("It looks like postgres://user:password@host:5432/database.");
+            }
+            ConnectError::Unreachable { .. } => {
+                "Check that the server runs, and host and port in `store.url`."
+            }
+            ConnectError::Tls { .. } => {
+                "Check that `store.ca` names the authority of the server's certificate, that the certificate has the \
+                 host of `store.url`, and that the server has TLS switched on."
+            }
+            ConnectError::Denied { .. } => {
+                "Check user and password in `store.url`, and the server's pg_hba.conf."
+            }
+            ConnectError::NoDatabase { .. } => {
+                "Make it with `createdb --encoding=UTF8`, or name another in `store.url`."
+            }
+            ConnectError::Encoding { .. } => {
+                "Make a database with `createdb --encoding=UTF8 --template=template0`."
+            }
+            ConnectError::Store(_) => "Look into the server's log.",
+        };
+        Failure::new(Code::Unavailable, format!("the store cannot be used: {error}")).with_hint(hint)
+    }
+}
+
+/// A URL as it may be shown.
+fn without_password(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(url) => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map_or_else(String::new, |port| format!(":{port}"));
+            format!("{}://{host}{port}{}", url.scheme(), url.path())
+        }
+        Err(_) => "PostgreSQL".to_owned(),
+    }
 }
 
 /// What SQLite says of a file that is none of its own, or no longer.
@@ -57,34 +152,14 @@ fn is_damage(error: &DbErr) -> bool {
     matches!(code.as_deref(), Some(CORRUPT | NOT_A_DATABASE))
 }
 
-/// Fails where the data folder has no store.
-pub fn require_store(folder: &DataDir, settings: &Settings) -> Result<(), Failure> {
-    let path = folder.store_path(settings);
-    if path.exists() {
-        return Ok(());
-    }
-    let message = format!("there is no store at {}", path.display());
-    let hint = "`waypost dev` and `waypost migrate` make one; --data-dir names another folder.";
-    Err(Failure::new(Code::NoInput, message).with_hint(hint))
-}
-
-/// The store of a data folder as it is; it must be there with this build's schema.
-pub async fn existing_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
-    require_store(folder, settings)?;
-    let path = folder.store_path(settings);
-    let store = connect(&path).await?;
-    let pending = store.pending_migrations().await.map_err(store_failed)?;
-    if !pending.is_empty() {
-        let message = format!("the store at {} has an older schema ({})", path.display(), pending.join(", "));
-        return Err(Failure::new(Code::Unavailable, message).with_hint("Run `waypost migrate` first."));
-    }
-    Ok(store)
-}
-
 pub fn store_failed(error: DbErr) -> Failure {
-    let code = if is_damage(&error) { Code::Data } else { Code::Unavailable };
-    Failure::new(code, format!("the store failed: {error}"))
-        .with_hint("Check that the disk has room and that the file is a store of Waypost.")
+    if is_damage(&error) {
+        return Failure::new(Code::Data, format!("the store failed: {error}"))
+            .with_hint("Check that the disk has room and that the file is a store of Waypost.");
+    }
+    Failure::new(Code::Unavailable, format!("the store failed: {error}")).with_hint(
+        "Check that its disk has room, and that it is a store of Waypost which this user may change.",
+    )
 }
 
 pub fn ledger_failed(error: LedgerError) -> Failure {
@@ -146,15 +221,18 @@ pub fn intake(settings: &Settings, secrets: &Secrets) -> Arc<Intake> {
 }
 
 /// What an edge serves with.
+///
+/// # Errors
+/// Settings of Redis that can never work.
 pub fn edge_parts(
     settings: &Settings,
     secrets: &Secrets,
     catalog: Arc<Catalog>,
     geo: Arc<Geo>,
     sink: Arc<dyn EventSink>,
-) -> EdgeParts {
+) -> Result<EdgeParts, Failure> {
     VisitorMetrics::register();
-    EdgeParts {
+    Ok(EdgeParts {
         name: edge_name(&settings.edge.name).into(),
         catalog,
         keys: Arc::new(secrets.tokens.clone()),
@@ -163,10 +241,21 @@ pub fn edge_parts(
         hasher: VisitorHasher::new(secrets.visitor_hash),
         proxies: TrustedProxies::new(settings.edge.trusted_proxies.clone()),
         user_agents: settings.visitor.user_agents,
-        recent: Arc::new(MemoryRecentVisits::new(settings.visitor.recent_visits)),
+        recent: recent_visits(settings)?,
         sink,
         metrics: EdgeMetrics::register(),
+    })
+}
+
+/// The duplicate check: all edges together where there is a Redis, else this one alone.
+fn recent_visits(settings: &Settings) -> Result<Arc<dyn RecentVisits>, Failure> {
+    let memory = MemoryRecentVisits::new(settings.visitor.recent_visits);
+    if settings.redis.url.is_empty() {
+        return Ok(Arc::new(memory));
     }
+    let shared = RedisRecentVisits::start(&settings.redis, memory, edge::core_count(settings.edge.cores));
+    let shared = shared.map_err(|error: ServerError| Failure::new(Code::Config, error.to_string()))?;
+    Ok(Arc::new(shared))
 }
 
 pub fn open_geo(settings: &Settings) -> Result<Arc<Geo>, Failure> {

@@ -15,7 +15,7 @@ use crate::{
 
 pub fn run(args: &ReconcileArgs, settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
-        let folder = DataDir::existing(&settings.data_dir)?;
+        let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
         let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
         let found = reconcile(&snapshot).await.map_err(parts::store_failed)?;

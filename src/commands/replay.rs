@@ -17,10 +17,12 @@ use crate::{
 
 pub fn run(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
-        let folder = DataDir::existing(&settings.data_dir)?;
+        let folder = DataDir::of_store(settings)?;
         let original = parts::existing_store(&folder, settings).await?;
         let (path, keep) = target(args, &folder)?;
-        let copy = Store::open(&Store::sqlite_url(&path)).await.map_err(parts::store_failed)?;
+        let copy = Store::open(&Store::sqlite_url(&path)).await.map_err(|error| {
+            Failure::new(Code::CantCreate, format!("the copy at {} cannot be made: {error}", path.display()))
+        })?;
         let snapshot = original.snapshot().await.map_err(parts::store_failed)?;
         let replayed = replay(&snapshot, &copy).await;
         copy.close().await.map_err(parts::store_failed)?;
@@ -40,7 +42,9 @@ fn target(args: &ReplayArgs, folder: &DataDir) -> Result<(PathBuf, bool), Failur
         }
         Some(path) => Ok((path.clone(), true)),
         None => {
-            let path = folder.path().join(format!("replay-{}.db", std::process::id()));
+            let here = folder.path().is_dir().then(|| folder.path().to_owned());
+            let path =
+                here.unwrap_or_else(std::env::temp_dir).join(format!("replay-{}.db", std::process::id()));
             remove(&path);
             Ok((path, false))
         }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
+    catalog_source,
     cli::SettleArgs,
     data_dir::{DataDir, Role},
     exit::Failure,
@@ -46,6 +47,8 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     let ready = ReadyFile { admin: Some(process::url(process.admin)), ..ReadyFile::default() };
     process::write_ready_file(args.serve.ready_file.as_ref(), &ready)?;
 
+    let publisher = catalog_source::publish(&store, settings, &process.shutdown);
+
     let path = folder.spool_path(settings);
     if let Some((clicks, conversions)) = await_log(&path, &process.shutdown).await? {
         let parts = SettlementParts {
@@ -59,6 +62,10 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
         tasks.spawn(retention::run(store.clone(), days, process.shutdown.clone()));
         tasks.spawn(settlement::serve(parts, clicks, conversions, process.shutdown.clone()));
         while tasks.join_next().await.is_some() {}
+    }
+    if let Some(publisher) = publisher {
+        // A panic in there has said so.
+        let _ = publisher.await;
     }
     store.close().await.map_err(parts::store_failed)?;
     process.end().await;

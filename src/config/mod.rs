@@ -7,10 +7,12 @@
 
 mod error;
 mod load;
+mod redis_url;
 mod validate;
 
 pub use error::{ConfigError, Origin, Problem};
 pub use load::{DEFAULT_TOML, DEV_TOML, ENV_PREFIX, Loaded, Override, Sources, load};
+pub use redis_url::{RedisKind, RedisUrl, RedisUrlError};
 pub use validate::{RANGES, Range, Secret, parse_secret};
 
 use std::{net::SocketAddr, path::PathBuf};

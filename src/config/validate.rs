@@ -6,8 +6,8 @@ use data_encoding::HEXLOWER_PERMISSIVE;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    EdgeSettings, KafkaSettings, RedisSettings, SaslMechanism, SecretsSettings, Settings, StoreSettings,
-    TokenSettings,
+    EdgeSettings, KafkaSettings, RedisSettings, RedisUrl, SaslMechanism, SecretsSettings, Settings,
+    StoreSettings, TokenSettings,
 };
 use crate::domain::{
     ids::Slug,
@@ -302,6 +302,11 @@ impl KafkaSettings {
             "kafka.message_timeout_ms",
             format!("must be above `kafka.spool_after_ms` ({} ms)", self.spool_after_ms),
         );
+        check(
+            self.linger_ms < self.spool_after_ms,
+            "kafka.linger_ms",
+            format!("must be below `kafka.spool_after_ms` ({} ms)", self.spool_after_ms),
+        );
     }
 }
 
@@ -310,21 +315,20 @@ impl RedisSettings {
         if self.url.is_empty() {
             return;
         }
-        // The text is never repeated: it may hold a password.
-        let scheme = self.url.split_once("://").map(|(scheme, _)| scheme);
-        let tls = match scheme {
-            Some("redis" | "redis+sentinel" | "redis+cluster") => false,
-            Some("rediss" | "rediss+sentinel" | "rediss+cluster") => true,
-            Some(_) | None => {
-                let message = "must begin with redis:// or rediss:// (TLS), for Sentinel redis+sentinel:// or \
-                               rediss+sentinel://, for a cluster redis+cluster:// or rediss+cluster://";
-                return check(false, "redis.url", message.to_owned());
-            }
+        let url = match self.url.parse::<RedisUrl>() {
+            Ok(url) => url,
+            // The text itself is never repeated: it may hold a password.
+            Err(error) => return check(false, "redis.url", error.to_string()),
         };
         check(
-            tls || self.ca.as_os_str().is_empty(),
+            url.tls || self.ca.as_os_str().is_empty(),
             "redis.ca",
             "has no effect unless `redis.url` begins with `rediss`".to_owned(),
+        );
+        check(
+            self.prefix.len() <= 64 && self.prefix.bytes().all(|b| b.is_ascii_graphic()),
+            "redis.prefix",
+            "may have up to 64 visible characters of ASCII".to_owned(),
         );
     }
 }
@@ -406,6 +410,11 @@ mod tests {
         assert_eq!(wrong(|s| s.store.url = "postgres://u:p@h:5432/d".into()), [""; 0]);
         assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), ["store.ca"]);
         assert_eq!(wrong(|s| s.redis.url = "http://h".into()), ["redis.url"]);
+        assert_eq!(wrong(|s| s.redis.url = "redis+cluster://h/1".into()), ["redis.url"]);
+        assert_eq!(
+            wrong(|s| (s.redis.url, s.redis.prefix) = ("redis://h".into(), "a b".into())),
+            ["redis.prefix"]
+        );
         assert_eq!(wrong(|s| (s.redis.url, s.redis.ca) = ("redis://h".into(), "c".into())), ["redis.ca"]);
         assert_eq!(wrong(|s| s.secrets.keys = vec!["ab".into()]), ["secrets.keys[0]"]);
         assert_eq!(wrong(|s| s.geoip.hosting_networks = vec![1]), ["geoip.hosting_networks"]);
@@ -436,6 +445,7 @@ mod tests {
         assert_eq!(kafka(&|k| k.ca = "ca.pem".into()), ["kafka.ca"]);
         assert_eq!(kafka(&|k| k.password = "p".into()), ["kafka.password"]);
         assert_eq!(kafka(&|k| k.message_timeout_ms = k.spool_after_ms), ["kafka.message_timeout_ms"]);
+        assert_eq!(kafka(&|k| k.linger_ms = k.spool_after_ms), ["kafka.linger_ms"]);
         let sasl = |k: &mut KafkaSettings| {
             k.security = KafkaSecurity::SaslPlaintext;
             k.sasl_mechanism = SaslMechanism::Plain;

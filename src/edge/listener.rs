@@ -33,10 +33,7 @@ impl Listeners {
 /// # Errors
 /// [`io::ErrorKind::AddrInUse`] when anybody listens there; whatever else the system says.
 pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Listeners> {
-    let cores = match cores {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        given => given,
-    };
+    let cores = core_count(cores);
     let first = socket(address)?;
     first.bind(&address.into())?;
     first.listen(BACKLOG)?;
@@ -53,6 +50,14 @@ pub fn bind(address: SocketAddr, cores: usize) -> io::Result<Listeners> {
         sockets.push(sibling.into());
     }
     Ok(Listeners { sockets, address })
+}
+
+/// How many cores `edge.cores` means.
+pub fn core_count(cores: usize) -> usize {
+    match cores {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        given => given,
+    }
 }
 
 fn socket(address: SocketAddr) -> io::Result<Socket> {

@@ -37,7 +37,7 @@ mod write_deadline;
 
 pub use self::{
     core::{Core, EdgeParts},
-    listener::{Listeners, bind},
+    listener::{Listeners, bind, core_count},
     problem::{Problem, Refusal},
     readiness::Readiness,
     response::EdgeBody,

@@ -92,3 +92,62 @@ impl Event {
         }
     }
 }
+
+/// The account whose order a record keeps: of conversions and refunds. Reads no more of it than that, whatever its
+/// version.
+pub fn order_key(payload: &[u8]) -> Option<AccountId> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        body: Kept,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Kept {
+        Conversion(Owned),
+        Refund(Owned),
+    }
+    #[derive(Deserialize)]
+    struct Owned {
+        account: AccountId,
+    }
+    match serde_json::from_slice::<Envelope>(payload).ok()?.body {
+        Kept::Conversion(owned) | Kept::Refund(owned) => Some(owned.account),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_order_is_that_of_an_account() {
+        let of = |body: &str| order_key(format!(r#"{{"v":7,"new":[],"body":{body}}}"#).as_bytes());
+        assert_eq!(of(r#"{"conversion":{"kind":"lead","account":5,"x":{}}}"#), Some(AccountId(5)));
+        assert_eq!(of(r#"{"refund":{"account":6}}"#), Some(AccountId(6)));
+        for body in [r#"{"click":{"account":7}}"#, r#""end""#, r#"{"other":{"account":7}}"#, "7"] {
+            assert_eq!(of(body), None, "{body}");
+        }
+        assert_eq!(order_key(b"no event"), None);
+    }
+
+    #[test]
+    fn the_key_of_a_written_event_is_its_account() {
+        let refund = Refund {
+            account: AccountId(42),
+            fingerprint: String::new(),
+            external_id: None,
+            conversion_id: None,
+            program: None,
+            kind: None,
+            conversion_external_id: None,
+            amount: None,
+            currency: None,
+            reason: None,
+            meta_data: serde_json::Map::new(),
+        };
+        let origin = Origin { edge: "e".into(), boot: Uuid::nil(), stream: "conversions/0".into(), n: 1 };
+        let body = Body::Refund(Box::new(refund));
+        let event = Event { v: VERSION, id: Uuid::nil(), origin, received_at: Timestamp(0), body };
+        assert_eq!(order_key(&event.encode()), event.account());
+    }
+}

@@ -1,44 +1,66 @@
 //! The store: entities, migrations and queries, the same code for SQLite and PostgreSQL.
 //!
-//! Writers go through [`Store::begin`]: on SQLite there is one of them at a time and its transaction holds the write
-//! lock from the start, so that no transaction fails half-way for want of it. Readers go through
-//! [`Store::reader`] and see the last commit. What differs between databases stands in this file and nowhere else.
+//! Writers go through [`Store::begin`], readers through [`Store::reader`], which sees the last commit. What differs
+//! between databases stands in this file, in `sqlite`, in `postgres`, in `partitions` and in the migrations, and
+//! nowhere else.
+//!
+//! **SQLite** has one writer at a time, whose transaction holds the write lock from the start, so that no transaction
+//! fails half-way for want of it.
+//!
+//! **PostgreSQL** has many, at READ COMMITTED: each statement sees what was committed before it. What is read in order
+//! to be written is locked first, what is added to is added to by the database, and what must be unique is so by an
+//! index. Locks are held to the end of the transaction, and all take them in this order, so that none waits in a
+//! circle:
+//!
+//! 1. numbers of new accounts, programs, affiliates and links ([`sequences`]), one kind at most;
+//! 2. accounts, by id: money and rules of an account change under the lock of its row;
+//! 3. the row that a command is about, and the number of the catalog's next version;
+//! 4. partitions that are made for a batch ([`partitions`]);
+//! 5. rollups, by their key;
+//! 6. streams and the counts of their outcomes, by their key ([`streams`]);
+//! 7. positions, by partition.
+//!
+//! A transaction that meets a circle all the same (a consumer that has lost its partition and does not know yet) is
+//! ended by the database and begun again: [`trouble`].
 
 pub mod accounts;
 pub mod catalog;
 pub mod entities;
 pub mod keys;
 mod migrations;
+mod options;
+pub mod partitions;
 pub mod pixel_secrets;
+mod postgres;
 pub mod publications;
 pub mod publish;
 pub mod sequences;
+mod sqlite;
 pub mod streams;
+mod trouble;
 
-use std::{fmt, path::Path, time::Duration};
+use std::{fmt, path::Path};
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+pub use options::StoreOptions;
 use sea_orm::{
-    ConnectOptions, Database, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
+pub use trouble::{ConnectError, Trouble, is_transient, is_unknown, trouble};
 
-/// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement.
+/// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement, and below
+/// PostgreSQL's 65,535.
 pub const INSERT_ROWS: usize = 1_000;
 
-/// How long a writer waits for another process's transaction.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// What a path cannot have in a URL as it is.
-const PATH: AsciiSet = CONTROLS.add(b'%').add(b'?').add(b'#');
-
-/// Readers at once.
-const READERS: u32 = 4;
+/// Connections that may turn out to be broken, one after another, before somebody is told: after a restart of the
+/// server all of them are.
+const BROKEN: u32 = 8;
 
 /// A connected database.
 #[derive(Clone)]
 pub struct Store {
+    options: StoreOptions,
     reader: DatabaseConnection,
     writer: DatabaseConnection,
 }
@@ -52,33 +74,47 @@ impl fmt::Debug for Store {
 impl Store {
     /// The URL of a SQLite file, whatever its name has in it.
     pub fn sqlite_url(path: &Path) -> String {
-        let path = path.to_string_lossy();
-        format!("sqlite:{}?mode=rwc", utf8_percent_encode(&path, &PATH))
+        sqlite::url(path)
     }
 
     /// Connects and brings the schema up to date.
-    pub async fn open(url: &str) -> Result<Self, DbErr> {
-        let store = Self::connect(url).await?;
+    pub async fn open(options: impl Into<StoreOptions>) -> Result<Self, ConnectError> {
+        let store = Self::connect(options).await?;
         store.migrate().await?;
         Ok(store)
     }
 
     /// Connects to a database as it is.
-    pub async fn connect(url: &str) -> Result<Self, DbErr> {
-        // The writer first: it creates the file and sets it to WAL.
-        let writer = Database::connect(options(url, 1)).await?;
-        let reader = Database::connect(options(url, READERS)).await?;
-        Ok(Self { reader, writer })
+    pub async fn connect(options: impl Into<StoreOptions>) -> Result<Self, ConnectError> {
+        let options = options.into();
+        let (reader, writer) = if options.is_postgres() {
+            postgres::connect(&options).await?
+        } else {
+            sqlite::connect(&options.url).await?
+        };
+        Ok(Self { options, reader, writer })
     }
 
-    pub async fn migrate(&self) -> Result<(), DbErr> {
-        migrations::Migrator::up(&self.writer, None).await
+    /// Brings the schema up to date; answers the names of the migrations that were applied. Any number of processes
+    /// may do it at once: one does, the others wait and find it done.
+    pub async fn migrate(&self) -> Result<Vec<String>, ConnectError> {
+        let pending = self.pending_migrations().await?;
+        if pending.is_empty() || !self.options.is_postgres() {
+            migrations::Migrator::up(&self.writer, None).await?;
+            return Ok(pending);
+        }
+        let locked = postgres::lock_migrations(&self.options).await?;
+        let pending = pending_migrations(&locked).await?;
+        let migrated = migrations::Migrator::up(&locked, None).await;
+        // The lock ends with its connection, also when this fails.
+        let closed = locked.close().await;
+        migrated.and(closed)?;
+        Ok(pending)
     }
 
-    /// Names of migrations that have not been applied.
+    /// Names of migrations that have not been applied. Changes nothing.
     pub async fn pending_migrations(&self) -> Result<Vec<String>, DbErr> {
-        let pending = migrations::Migrator::get_pending_migrations(&self.writer).await?;
-        Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+        pending_migrations(&self.writer).await
     }
 
     /// For queries only.
@@ -88,17 +124,29 @@ impl Store {
 
     /// A transaction for queries that must all see the same state, while others go on writing.
     pub async fn snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.reader.begin().await
+        if self.options.is_postgres() {
+            let isolation = Some(IsolationLevel::RepeatableRead);
+            self.reader.begin_with_config(isolation, Some(AccessMode::ReadOnly)).await
+        } else {
+            self.reader.begin().await
+        }
     }
 
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.
     pub async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        self.writer
-            .begin_with_options(TransactionOptions {
-                sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-                ..TransactionOptions::default()
-            })
-            .await
+        let options = || TransactionOptions {
+            sqlite_transaction_mode: (!self.options.is_postgres())
+                .then_some(SqliteTransactionMode::Immediate),
+            ..TransactionOptions::default()
+        };
+        let mut tries = 0;
+        loop {
+            match self.writer.begin_with_options(options()).await {
+                // Nothing has happened on it: the next connection does as well.
+                Err(error) if tries < BROKEN && trouble(&error) == Some(Trouble::Again) => tries += 1,
+                begun => return begun,
+            }
+        }
     }
 
     pub async fn close(self) -> Result<(), DbErr> {
@@ -107,30 +155,11 @@ impl Store {
     }
 }
 
-fn options(url: &str, connections: u32) -> ConnectOptions {
-    let mut options = ConnectOptions::new(url);
-    options
-        .max_connections(connections)
-        .sqlx_logging(false)
-        .acquire_timeout(BUSY_TIMEOUT)
-        .map_sqlx_sqlite_opts(|sqlite| {
-            sqlite
-                .pragma("journal_mode", "WAL")
-                // A commit that was answered is on the disk.
-                .pragma("synchronous", "FULL")
-                .pragma("foreign_keys", "ON")
-                .busy_timeout(BUSY_TIMEOUT)
-        });
-    options
+async fn pending_migrations(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
+    let pending = migrations::Migrator::get_pending_migrations_read_only(db).await?;
+    Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
 }
 
-/// Whether the same work may succeed if it is simply done again.
-pub fn is_transient(error: &DbErr) -> bool {
-    match error {
-        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => true,
-        other => {
-            let text = other.to_string();
-            text.contains("database is locked") || text.contains("database table is locked")
-        }
-    }
+fn is_postgres(db: &impl ConnectionTrait) -> bool {
+    db.get_database_backend() == DbBackend::Postgres
 }

@@ -39,6 +39,14 @@ impl Topic {
         }
     }
 
+    /// Whether records of one key have to keep their order.
+    pub const fn is_ordered(self) -> bool {
+        match self {
+            Self::Clicks => false,
+            Self::Conversions => true,
+        }
+    }
+
     /// The name on Kafka, and in the store's positions.
     pub const fn name(self) -> &'static str {
         match self {
@@ -96,10 +104,10 @@ pub enum AppendError {
 pub struct Append(oneshot::Receiver<Result<Durability, AppendError>>);
 
 impl Append {
-    /// The promise, and the end by which a sink keeps it. A dropped end reads as [`AppendError::Closed`].
+    /// The promise, and the end by which a sink keeps it.
     pub fn new() -> (AppendDone, Self) {
         let (done, receiver) = oneshot::channel();
-        (AppendDone(done), Self(receiver))
+        (AppendDone { waiter: Some(done), told: None }, Self(receiver))
     }
 }
 
@@ -117,14 +125,52 @@ impl fmt::Debug for Append {
     }
 }
 
-/// The sink's end of an [`Append`].
-#[derive(Debug)]
-pub struct AppendDone(oneshot::Sender<Result<Durability, AppendError>>);
+/// The sink's end of an [`Append`]. Dropped without an outcome, it reads as [`AppendError::Closed`].
+#[must_use = "somebody waits for the outcome"]
+pub struct AppendDone {
+    waiter: Option<oneshot::Sender<Result<Durability, AppendError>>>,
+    told: Option<Told>,
+}
+
+type Told = Box<dyn FnOnce(Result<Durability, AppendError>) + Send>;
 
 impl AppendDone {
-    pub fn resolve(self, outcome: Result<Durability, AppendError>) {
-        // Nobody waits any more when the client went away; the records are what they are.
-        let _ = self.0.send(outcome);
+    pub fn resolve(mut self, outcome: Result<Durability, AppendError>) {
+        self.settle(outcome);
+    }
+
+    /// Tells `told` too, before the one who waits.
+    pub fn telling(mut self, told: impl FnOnce(Result<Durability, AppendError>) + Send + 'static) -> Self {
+        self.told = Some(match self.told.take() {
+            None => Box::new(told),
+            Some(earlier) => Box::new(move |outcome| {
+                told(outcome);
+                earlier(outcome);
+            }),
+        });
+        self
+    }
+
+    fn settle(&mut self, outcome: Result<Durability, AppendError>) {
+        if let Some(told) = self.told.take() {
+            told(outcome);
+        }
+        if let Some(waiter) = self.waiter.take() {
+            // Nobody waits any more when the client went away; the records are what they are.
+            let _ = waiter.send(outcome);
+        }
+    }
+}
+
+impl Drop for AppendDone {
+    fn drop(&mut self) {
+        self.settle(Err(AppendError::Closed));
+    }
+}
+
+impl fmt::Debug for AppendDone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppendDone")
     }
 }
 
@@ -152,6 +198,9 @@ pub enum SourceError {
     /// The stored position is older than what the log still has, so events would be skipped.
     #[error("offset {wanted} of {topic} is gone, the log begins at {begins}")]
     Truncated { topic: &'static str, wanted: i64, begins: i64 },
+    /// The stored position is one that the log does not have yet: it is another log, or has lost its end.
+    #[error("offset {wanted} of {topic} is not there, the log ends at {ends}: was the topic made anew?")]
+    Beyond { topic: &'static str, wanted: i64, ends: i64 },
     #[error("the event log cannot be read: {0}")]
     Failed(String),
 }

@@ -14,6 +14,6 @@ pub mod user_agent;
 pub use address::{TrustedProxies, ip_prefix};
 pub use fingerprint::VisitorHasher;
 pub use geo::{Geo, GeoError, GeoReader, Place};
-pub use recent::{MemoryRecentVisits, RecentVisits, Visit};
+pub use recent::{MemoryRecentVisits, RecentVisits, RedisRecentVisits, ServerError, Visit};
 pub use traffic::{Signals, is_prefetch};
 pub use user_agent::{Agent, AgentDigest, UserAgents};

@@ -268,7 +268,7 @@ impl Follower {
         // Before anything is known there is no age to tell.
         if current_at.0 > 0 {
             let age = Timestamp::now().0.saturating_sub(current_at.0).max(0);
-            self.shared.metrics.age.set(age as f64 / 1_000.0);
+            self.shared.metrics.age.set(Duration::from_millis(age.unsigned_abs()).as_secs_f64());
         }
     }
 }

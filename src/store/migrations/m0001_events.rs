@@ -106,7 +106,8 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(text("reason"))
             .col(text_null("detail"))
             .col(json_binary("warnings"))
-            .col(json_binary("event"))
+            // As text: what was refused for a character that the database cannot hold is kept all the same.
+            .col(text("event"))
             .col(big_integer("received_at"))
             .col(big_integer("rejected_at"))
             .col(big_integer_null("retried_at"))

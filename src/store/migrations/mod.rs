@@ -1,11 +1,15 @@
 //! The schema, one migration after another; what has shipped is never changed.
 
+use sea_orm::{ConnectionTrait, DbBackend};
 use sea_orm_migration::prelude::*;
 
 mod m0001_events;
 mod m0001_money;
 mod m0001_rules;
 mod m0002_catalog;
+
+/// Tables of which PostgreSQL keeps each day apart: see `store::partitions`.
+const PARTITIONED_BY_DAY: [&str; 1] = ["clicks"];
 
 #[derive(Debug)]
 pub struct Migrator;
@@ -22,17 +26,49 @@ impl MigratorTrait for Migrator {
     }
 }
 
+/// Makes tables and their indexes; what is particular to a database stands here.
 async fn create(
     manager: &SchemaManager<'_>,
     tables: Vec<TableCreateStatement>,
     indexes: Vec<IndexCreateStatement>,
 ) -> Result<(), DbErr> {
-    for table in tables {
+    let is_postgres = manager.get_database_backend() == DbBackend::Postgres;
+    for mut table in tables {
+        let name = table_name(&table);
+        if is_postgres && PARTITIONED_BY_DAY.contains(&name.as_str()) {
+            table.extra("PARTITION BY RANGE (day)");
+        }
+        let texts: Vec<String> = text_columns(&table);
         manager.create_table(table).await?;
+        if is_postgres && !texts.is_empty() {
+            sort_by_bytes(manager, &name, &texts).await?;
+        }
     }
     for index in indexes {
         manager.create_index(index).await?;
     }
+    Ok(())
+}
+
+fn table_name(table: &TableCreateStatement) -> String {
+    match table.get_table_name() {
+        Some(TableRef::Table(name, _)) => name.1.to_string(),
+        _ => String::new(),
+    }
+}
+
+fn text_columns(table: &TableCreateStatement) -> Vec<String> {
+    let is_text = |column: &&ColumnDef| matches!(column.get_column_type(), Some(ColumnType::Text));
+    table.get_columns().iter().filter(is_text).map(ColumnDef::get_column_name).collect()
+}
+
+/// Texts sort by their bytes, as in SQLite, whatever the locale of the database: lists come in one order, and an
+/// upgrade of the system's locales breaks no index.
+async fn sort_by_bytes(manager: &SchemaManager<'_>, table: &str, columns: &[String]) -> Result<(), DbErr> {
+    let changes: Vec<String> =
+        columns.iter().map(|column| format!("ALTER COLUMN \"{column}\" TYPE text COLLATE \"C\"")).collect();
+    let sql = format!("ALTER TABLE \"{table}\" {}", changes.join(", "));
+    manager.get_connection().execute_unprepared(&sql).await?;
     Ok(())
 }
 

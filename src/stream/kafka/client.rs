@@ -1,6 +1,6 @@
 //! What every connection to the brokers has in common: addresses, protection, names.
 
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, error::KafkaError};
 
 use crate::{
     config::{KafkaSecurity, KafkaSettings, SaslMechanism},
@@ -50,6 +50,14 @@ pub fn connection(settings: &KafkaSettings) -> ClientConfig {
             .set("sasl.password", &settings.password);
     }
     config
+}
+
+/// An error of librdkafka in words, without the value of a setting: it may be a secret.
+pub fn describe(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, detail, key, _) => format!("librdkafka refuses `{key}`: {detail}"),
+        other => other.to_string(),
+    }
 }
 
 /// The name of an event topic at the brokers.

@@ -57,7 +57,7 @@ use queue::{GroupLimits, Queue};
 pub use reader::SpoolSource;
 use writer::Writer;
 
-use super::{Append, AppendError, Durability, EventSink, Record, Topic};
+use super::{Append, AppendDone, AppendError, Durability, EventSink, Record, Topic};
 use crate::{
     config::SpoolSettings,
     domain::time::Timestamp,
@@ -206,12 +206,11 @@ pub struct SpoolSink {
     metrics: StreamMetrics,
 }
 
-impl EventSink for SpoolSink {
-    fn append(&self, records: Vec<Record>) -> Append {
-        let (done, append) = Append::new();
+impl SpoolSink {
+    /// As [`append`](EventSink::append), for a promise that was made elsewhere.
+    pub fn append_for(&self, records: Vec<Record>, done: AppendDone) {
         if records.is_empty() {
-            done.resolve(Ok(Durability::Local));
-            return append;
+            return done.resolve(Ok(Durability::Local));
         }
         let count = |topic| records.iter().filter(|record| record.topic == topic).count() as u64;
         let counts = Topic::ALL.map(count);
@@ -227,6 +226,13 @@ impl EventSink for SpoolSink {
             }
             done.resolve(Err(why));
         }
+    }
+}
+
+impl EventSink for SpoolSink {
+    fn append(&self, records: Vec<Record>) -> Append {
+        let (done, append) = Append::new();
+        self.append_for(records, done);
         append
     }
 }

@@ -3,14 +3,21 @@
 use std::time::Duration;
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, ClientContext,
+    config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
-    producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
 
 use super::{IDENTITY_KEY, Identity, POSITION_KEY, TopicPosition, VERSION_HEADER};
-use crate::{config::KafkaSettings, stream::kafka::client};
+use crate::{
+    config::KafkaSettings,
+    stream::kafka::{
+        client,
+        logs::{self, ClientLog},
+    },
+};
 
 /// What the brokers may take for a transaction before they end it themselves: until then readers wait behind it.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,13 +57,33 @@ impl From<KafkaError> for PublishError {
                     | RDKafkaErrorCode::InvalidProducerEpoch
             )
         );
-        if fenced { Self::Fenced } else { Self::Failed(error.to_string()) }
+        if fenced { Self::Fenced } else { Self::Failed(client::describe(&error)) }
     }
+}
+
+/// What the client library says. How deliveries end is told by the transaction.
+#[derive(Default)]
+struct Says(ClientLog);
+
+impl ClientContext for Says {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        self.0.line(level, facility, message);
+    }
+
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.0.error(reason);
+    }
+}
+
+impl ProducerContext for Says {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, _: &DeliveryResult<'_>, (): ()) {}
 }
 
 /// The one writer of the topic, as long as no later one was made.
 pub struct CatalogProducer {
-    producer: Option<ThreadedProducer<DefaultProducerContext>>,
+    producer: Option<ThreadedProducer<Says>>,
     topic: String,
 }
 
@@ -80,7 +107,7 @@ impl CatalogProducer {
     /// # Errors
     /// The brokers cannot be reached or refuse.
     pub fn take_over(settings: &KafkaSettings) -> Result<Self, PublishError> {
-        let producer: ThreadedProducer<DefaultProducerContext> = config(settings).create()?;
+        let producer: ThreadedProducer<Says> = config(settings).create_with_context(Says::default())?;
         producer.init_transactions(STEP)?;
         Ok(Self { producer: Some(producer), topic: client::catalog_topic(settings) })
     }
@@ -131,13 +158,14 @@ impl CatalogProducer {
     }
 
     /// There is one until the end.
-    fn producer(&self) -> Result<&ThreadedProducer<DefaultProducerContext>, PublishError> {
+    fn producer(&self) -> Result<&ThreadedProducer<Says>, PublishError> {
         self.producer.as_ref().ok_or_else(|| PublishError::Failed("the producer is closed".to_owned()))
     }
 }
 
 fn config(settings: &KafkaSettings) -> ClientConfig {
     let mut config = client::connection(settings);
+    logs::ask_for(&mut config);
     config
         .set("transactional.id", format!("{}waypost-catalog", settings.prefix))
         .set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string())

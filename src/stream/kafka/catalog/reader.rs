@@ -16,7 +16,13 @@ use rdkafka::{
 use serde::Deserialize;
 
 use super::{IDENTITY_KEY, Identity, POSITION_KEY, TopicPosition, VERSION_HEADER};
-use crate::{config::KafkaSettings, stream::kafka::client};
+use crate::{
+    config::KafkaSettings,
+    stream::kafka::{
+        client,
+        logs::{self, ClientLog},
+    },
+};
 
 /// What a question to the brokers may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -56,7 +62,7 @@ impl From<KafkaError> for ReadError {
         use RDKafkaErrorCode::*;
         match error.rdkafka_error_code() {
             Some(OffsetOutOfRange | AutoOffsetReset) => Self::OffsetGone(None),
-            Some(AllBrokersDown) => Self::Away(error.to_string()),
+            Some(AllBrokersDown) => Self::Away(client::describe(&error)),
             Some(
                 BrokerTransportFailure
                 | OperationTimedOut
@@ -66,8 +72,8 @@ impl From<KafkaError> for ReadError {
                 | TimedOutQueue
                 | Authentication
                 | SSL,
-            ) => Self::Disturbed(error.to_string()),
-            _ => Self::Failed(error.to_string()),
+            ) => Self::Disturbed(client::describe(&error)),
+            _ => Self::Failed(client::describe(&error)),
         }
     }
 }
@@ -97,15 +103,16 @@ pub enum Incoming<'a> {
 struct AtEnd {
     topic: String,
     since: Mutex<Option<Instant>>,
+    log: ClientLog,
 }
 
 impl ClientContext for AtEnd {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(?level, facility, message, "the Kafka client says");
+        self.log.line(level, facility, message);
     }
 
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "the Kafka client says");
+    fn error(&self, _error: KafkaError, reason: &str) {
+        self.log.error(reason);
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
@@ -210,8 +217,10 @@ impl CatalogReader {
     /// No broker answers, or there is no such topic.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, ReadError> {
         let topic = client::catalog_topic(settings);
-        let context = AtEnd { topic: topic.clone(), since: Mutex::default() };
-        let consumer: BaseConsumer<AtEnd> = client::connection(settings)
+        let context = AtEnd { topic: topic.clone(), ..AtEnd::default() };
+        let mut config = client::connection(settings);
+        logs::ask_for(&mut config);
+        let consumer: BaseConsumer<AtEnd> = config
             // Needed by the client library; nothing is ever committed and nobody is joined.
             .set("group.id", format!("{}waypost-catalog-reader", settings.prefix))
             .set("enable.auto.commit", "false")

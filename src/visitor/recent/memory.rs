@@ -1,7 +1,4 @@
-//! The duplicate check: whether the same visitor followed the same link within the window.
-//!
-//! Exactly one of equal keys is first, within a batch and across concurrent calls. The window begins with the first
-//! click and does not slide: later clicks do not prolong it.
+//! The duplicate check of one process.
 
 use std::{future::Future, pin::Pin};
 
@@ -9,30 +6,8 @@ use metrics::Gauge;
 use quick_cache::sync::{Cache, EntryAction, EntryResult};
 use uuid::Uuid;
 
+use super::{RecentVisits, Visit};
 use crate::{domain::time::Timestamp, telemetry::visitor::VisitorMetrics};
-
-/// The longest window, 24 h in milliseconds.
-pub const MAX_WINDOW_MS: u32 = 86_400_000;
-
-/// One click, as the duplicate check sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visit {
-    /// [`VisitorHasher::visit_key`](super::VisitorHasher::visit_key).
-    pub key: [u8; 16],
-    pub click_id: Uuid,
-    /// At most [`MAX_WINDOW_MS`]; longer ones are cut to it. 0: never a duplicate.
-    pub window_ms: u32,
-}
-
-/// Remembers who came first.
-pub trait RecentVisits: Send + Sync + 'static {
-    /// For each visit, in its order, the click id that came first within the window; its own says that it is fresh.
-    fn first_of<'a>(
-        &'a self,
-        now: Timestamp,
-        visits: &'a [Visit],
-    ) -> Pin<Box<dyn Future<Output = Vec<Uuid>> + Send + 'a>>;
-}
 
 #[derive(Clone, Copy, Debug)]
 struct First {
@@ -67,8 +42,31 @@ impl MemoryRecentVisits {
         self.visits.is_empty()
     }
 
+    /// The click that came first, for each visit.
+    pub(super) fn firsts(&self, now: Timestamp, visits: &[Visit]) -> Vec<Uuid> {
+        let firsts = visits.iter().map(|visit| self.first(now, visit)).collect();
+        self.remembered.set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
+        firsts
+    }
+
+    /// `visit`, which was first here, has another one before it elsewhere: that one is remembered until its window ends,
+    /// which its click id tells. Where it does not tell, nobody is.
+    pub(super) fn learn(&self, now: Timestamp, visit: &Visit, first: Uuid) {
+        let until = Timestamp::of_uuid(first).map(|at| at + i64::from(visit.window()));
+        let theirs = until.filter(|until| *until > now).map(|until| First { click_id: first, until });
+        // An empty place that it may return is given up again when it is dropped.
+        drop(self.visits.entry(&visit.key, None, |_, known| match theirs {
+            _ if known.click_id != visit.click_id => EntryAction::Retain(()),
+            Some(theirs) => {
+                *known = theirs;
+                EntryAction::Retain(())
+            }
+            None => EntryAction::Remove,
+        }));
+    }
+
     fn first(&self, now: Timestamp, visit: &Visit) -> Uuid {
-        let window = visit.window_ms.min(MAX_WINDOW_MS);
+        let window = visit.window();
         if window == 0 {
             return visit.click_id;
         }
@@ -99,9 +97,7 @@ impl RecentVisits for MemoryRecentVisits {
         now: Timestamp,
         visits: &'a [Visit],
     ) -> Pin<Box<dyn Future<Output = Vec<Uuid>> + Send + 'a>> {
-        let first = visits.iter().map(|visit| self.first(now, visit)).collect();
-        self.remembered.set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
-        Box::pin(std::future::ready(first))
+        Box::pin(std::future::ready(self.firsts(now, visits)))
     }
 }
 
@@ -111,7 +107,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::MAX_WINDOW_MS, *};
 
     const HOUR: u32 = 3_600_000;
 
@@ -155,6 +151,27 @@ mod tests {
         assert_eq!(first_of(&recent, day, &[long(3)]).await, [3]);
         let none = |click| Visit { window_ms: 0, ..visit(2, click) };
         assert_eq!(first_of(&recent, 0, &[none(4), none(5)]).await, [4, 5]);
+    }
+
+    #[tokio::test]
+    async fn another_first_is_learned_until_its_own_window_ends() {
+        let recent = MemoryRecentVisits::new(100);
+        let began = Timestamp::now();
+        let elsewhere = Uuid::now_v7();
+        let now = began.0 + 1_000;
+        assert_eq!(first_of(&recent, now, &[visit(1, 1), visit(2, 2), visit(3, 3)]).await, [1, 2, 3]);
+        recent.learn(Timestamp(now), &visit(1, 1), elsewhere);
+        // Not a UUIDv7: it does not say when its window ends.
+        recent.learn(Timestamp(now), &visit(2, 2), Uuid::from_u128(9));
+        // Somebody else's word for a visit that was not first here.
+        recent.learn(Timestamp(now), &visit(3, 4), elsewhere);
+        // One that nobody knows leaves nothing behind.
+        recent.learn(Timestamp(now), &visit(4, 5), elsewhere);
+        let asked = [visit(1, 11), visit(2, 12), visit(3, 13), visit(4, 14)];
+        assert_eq!(first_of(&recent, now, &asked).await, [elsewhere.as_u128(), 12, 3, 14]);
+        let ends = Timestamp::of_uuid(elsewhere).unwrap().0 + i64::from(HOUR);
+        assert_eq!(first_of(&recent, ends - 1, &[visit(1, 21)]).await, [elsewhere.as_u128()]);
+        assert_eq!(first_of(&recent, ends, &[visit(1, 22)]).await, [22]);
     }
 
     #[tokio::test]

@@ -1,0 +1,113 @@
+//! Clicks by day: on PostgreSQL each day is a partition of its own, which is dropped whole when its time is over. On
+//! SQLite a day is its rows.
+//!
+//! There is no default partition: rows in it would stand in the way of the partition that is theirs.
+
+use std::collections::BTreeSet;
+
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder,
+    QuerySelect, Statement,
+};
+
+use super::{Store, entities::click, is_postgres, postgres};
+
+/// How long a partition that is to be dropped waits for its readers. Writers queue up behind it meanwhile.
+const DROP_PATIENCE: &str = "1s";
+
+/// Makes the partitions of these days where they are not there, in the caller's transaction. Nothing to do on SQLite.
+pub async fn ensure(tx: &DatabaseTransaction, days: &BTreeSet<i32>) -> Result<(), DbErr> {
+    if days.is_empty() || !is_postgres(tx) {
+        return Ok(());
+    }
+    let known: BTreeSet<i32> = partitioned_days(tx).await?.into_iter().collect();
+    if days.is_subset(&known) {
+        return Ok(());
+    }
+    // Another process may be making the same ones.
+    postgres::lock(tx, vec![postgres::PARTITIONS]).await?;
+    let known: BTreeSet<i32> = partitioned_days(tx).await?.into_iter().collect();
+    for day in days.difference(&known) {
+        let name = name(*day);
+        // Attached rather than made as a partition: that would lock out everybody who writes clicks.
+        let next = i64::from(*day) + 1;
+        tx.execute_unprepared(&format!(
+            "CREATE TABLE {name} (LIKE clicks INCLUDING ALL);
+             ALTER TABLE clicks ATTACH PARTITION {name} FOR VALUES FROM ({day}) TO ({next})"
+        ))
+        .await?;
+    }
+    Ok(())
+}
+
+/// Makes the partitions of these days, in a transaction of its own.
+pub async fn create_ahead(store: &Store, days: impl IntoIterator<Item = i32>) -> Result<(), DbErr> {
+    let tx = store.begin().await?;
+    ensure(&tx, &days.into_iter().collect()).await?;
+    tx.commit().await
+}
+
+/// Forgets the clicks of one day before `limit`, the oldest; `None`: there is none. Answers the day and how many
+/// clicks it had.
+///
+/// # Errors
+/// On PostgreSQL also when somebody has read clicks for long: the drop is given up, so that writers do not wait.
+pub async fn forget_oldest_before(store: &Store, limit: i32) -> Result<Option<(i32, u64)>, DbErr> {
+    if is_postgres(store.reader()) {
+        let oldest = partitioned_days(store.reader()).await?.into_iter().min().filter(|day| *day < limit);
+        let Some(day) = oldest else { return Ok(None) };
+        Ok(Some((day, drop_partition(store, day).await?)))
+    } else {
+        let Some(day) = oldest_row_before(store, limit).await? else { return Ok(None) };
+        let tx = store.begin().await?;
+        let deleted = click::Entity::delete_many().filter(click::Column::Day.eq(day)).exec(&tx).await?;
+        tx.commit().await?;
+        Ok(Some((day, deleted.rows_affected)))
+    }
+}
+
+async fn oldest_row_before(store: &Store, limit: i32) -> Result<Option<i32>, DbErr> {
+    click::Entity::find()
+        .select_only()
+        .column(click::Column::Day)
+        .filter(click::Column::Day.lt(limit))
+        .order_by_asc(click::Column::Day)
+        .into_tuple::<i32>()
+        .one(store.reader())
+        .await
+}
+
+async fn drop_partition(store: &Store, day: i32) -> Result<u64, DbErr> {
+    let name = name(day);
+    let rows = format!("SELECT count(*) AS clicks FROM {name}");
+    let counted =
+        store.reader().query_one_raw(Statement::from_string(sea_orm::DbBackend::Postgres, rows)).await?;
+    let clicks: i64 = counted.map_or(Ok(0), |row| row.try_get("", "clicks"))?;
+    let tx = store.begin().await?;
+    tx.execute_unprepared(&format!("SET LOCAL lock_timeout = '{DROP_PATIENCE}'")).await?;
+    tx.execute_unprepared(&format!("DROP TABLE IF EXISTS {name}")).await?;
+    tx.commit().await?;
+    Ok(clicks.unsigned_abs())
+}
+
+/// The days that have a partition.
+async fn partitioned_days(db: &impl ConnectionTrait) -> Result<Vec<i32>, DbErr> {
+    let sql = "SELECT relname::text AS name FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+               WHERE inhparent = 'clicks'::regclass";
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    rows.iter()
+        .map(|row| {
+            let name: String = row.try_get("", "name")?;
+            day(&name).ok_or_else(|| DbErr::Custom(format!("the table {name} is no day of clicks")))
+        })
+        .collect()
+}
+
+/// `clicks_d` and the days since 1970-01-01.
+fn name(day: i32) -> String {
+    format!("clicks_d{day}")
+}
+
+fn day(name: &str) -> Option<i32> {
+    name.strip_prefix("clicks_d")?.parse().ok()
+}

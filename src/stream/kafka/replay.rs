@@ -1,0 +1,311 @@
+//! From the spool to the brokers, in order: what is there at the start, and what an outage left.
+//!
+//! A window of records at a time: read, sent, acknowledged, and only then marked as consumed. What a failure or a
+//! kill leaves unmarked is sent again from the beginning of its window; the ids of events make that harmless. While
+//! the brokers are away the window simply waits in the producer, so that an outage costs no copies, and arrives as
+//! soon as they are back.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::{
+    task,
+    time::{sleep, timeout},
+};
+
+use super::{
+    KeyOf,
+    batch::Batch,
+    lane::{Lane, Mode},
+    producer::{Absent, Producer},
+};
+use crate::stream::{
+    Append, Delivery, EventSource, Record, SourceError,
+    spool::{Spool, SpoolSource},
+};
+
+/// Records of one window: 500 in [`PAUSE`] and the time of an acknowledgement are tens of thousands a second at the
+/// cost of a few percent of a core, so live traffic does not feel it.
+const WINDOW: usize = 500;
+
+/// Between two windows.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Records that are sent at once when the end of the spool is near; below the room that producers keep for them.
+const MOST_JOINING: usize = 1_500;
+
+/// How long new conversions are held until the end of the spool is sent. Then they go behind it.
+const JOIN_TIME: Duration = Duration::from_millis(100);
+
+/// How often an empty spool is looked at when nothing wakes us.
+const IDLE: Duration = Duration::from_millis(200);
+
+/// How long the brokers are asked for a topic.
+const LOOK_FOR: Duration = Duration::from_secs(1);
+
+/// Waits after failures: doubled from the first to the last.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+
+/// After so many times `message_timeout_ms` without an answer a producer is thought to be stuck.
+const STUCK_AFTER: u32 = 10;
+
+/// A window that was not acknowledged as a whole.
+struct NotDelivered;
+
+pub(super) struct Replay {
+    lane: Arc<Lane>,
+    source: SpoolSource,
+    key_of: KeyOf,
+    /// The next offset that is not consumed.
+    position: i64,
+    /// The brokers took the last that they were offered, and in time.
+    delivers: bool,
+    /// Of the lane, when `delivers` was set.
+    troubles: u64,
+    failures: u32,
+    stuck_after: Duration,
+    topic_is_missing: bool,
+}
+
+impl Replay {
+    /// Stands at the first record that was not replayed before.
+    pub(super) async fn new(
+        lane: Arc<Lane>,
+        spool: &Spool,
+        key_of: KeyOf,
+        message_timeout: Duration,
+    ) -> Result<Self, SourceError> {
+        let failed = |error: crate::stream::spool::SpoolError| SourceError::Failed(error.to_string());
+        let mut source = spool.source(lane.topic).map_err(failed)?;
+        let position = spool.stats().topics[lane.topic.index()].consumed;
+        source.seek(0, position).await?;
+        Ok(Self {
+            lane,
+            source,
+            key_of,
+            position,
+            delivers: false,
+            troubles: 0,
+            failures: 0,
+            stuck_after: message_timeout * STUCK_AFTER,
+            topic_is_missing: false,
+        })
+    }
+
+    /// Works until it is dropped.
+    pub(super) async fn run(mut self) {
+        let mut broken = false;
+        loop {
+            match self.step().await {
+                Ok(()) => broken = false,
+                Err(error) => {
+                    if !std::mem::replace(&mut broken, true) {
+                        tracing::error!(%error, "the spool cannot be replayed");
+                    }
+                    // Clicks need no spool to go on.
+                    self.look_for_brokers().await;
+                    self.back_off().await;
+                }
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<(), SourceError> {
+        let direct = self.lane.mode() == Mode::Direct;
+        let found = self.source.poll(WINDOW, if direct { IDLE } else { Duration::ZERO }).await?;
+        if self.lane.troubles() != self.troubles {
+            self.delivers = false;
+        }
+        if found.is_empty() {
+            if self.lane.mode() != Mode::Direct {
+                self.take_up().await?;
+            }
+            return Ok(());
+        }
+        let near_the_end = found.len() < WINDOW;
+        if near_the_end && self.delivers && self.lane.topic.is_ordered() {
+            self.join(found).await
+        } else {
+            self.deliver(found, None).await
+        }
+    }
+
+    /// Nothing is left in the spool.
+    async fn take_up(&mut self) -> Result<(), SourceError> {
+        if !self.delivers && !self.look_for_brokers().await {
+            self.back_off().await;
+            return Ok(());
+        }
+        if self.lane.topic.is_ordered() {
+            self.join(Vec::new()).await
+        } else {
+            self.lane.resume();
+            Ok(())
+        }
+    }
+
+    /// Whether the brokers are there and have the topic.
+    async fn look_for_brokers(&mut self) -> bool {
+        let Some(producer) = self.lane.producer() else { return false };
+        let troubles = self.lane.troubles();
+        let name = self.lane.name().to_owned();
+        let looked = task::spawn_blocking(move || producer.look_for(&name, LOOK_FOR)).await;
+        let missing = match looked {
+            Ok(Ok(())) => {
+                (self.delivers, self.troubles) = (true, troubles);
+                false
+            }
+            Ok(Err(Absent::Topic)) => true,
+            Ok(Err(Absent::Brokers(why))) => {
+                tracing::debug!(topic = self.lane.name(), why, "no broker answers");
+                self.topic_is_missing
+            }
+            Err(error) => {
+                tracing::error!(%error, "the brokers could not be asked");
+                self.topic_is_missing
+            }
+        };
+        if missing && !self.topic_is_missing {
+            let topic = self.lane.name();
+            tracing::error!(topic, "Kafka has no such topic: `waypost topics create` makes it");
+        }
+        self.topic_is_missing = missing;
+        self.delivers
+    }
+
+    /// Sends what is left of the spool, with new records held until then, so that these can follow by the same way.
+    async fn join(&mut self, found: Vec<Delivery>) -> Result<(), SourceError> {
+        let Some(producer) = self.lane.begin_joining() else { return self.deliver(found, None).await };
+        let rest = timeout(JOIN_TIME, self.rest(found)).await;
+        match rest {
+            Ok(Ok(rest)) if rest.len() <= MOST_JOINING => self.deliver(rest, Some(producer)).await,
+            // What was read and is given up here is read again.
+            given_up => {
+                self.lane.leave_joining();
+                self.source.seek(0, self.position).await?;
+                match given_up {
+                    Ok(Err(error)) => Err(error),
+                    Ok(Ok(_)) | Err(_) => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// All that the spool has and is about to have; nothing new comes meanwhile.
+    async fn rest(&mut self, mut found: Vec<Delivery>) -> Result<Vec<Delivery>, SourceError> {
+        while !self.lane.spool_has_answered() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        while found.len() <= MOST_JOINING {
+            let more = self.source.poll(WINDOW, Duration::ZERO).await?;
+            if more.is_empty() {
+                break;
+            }
+            found.extend(more);
+        }
+        Ok(found)
+    }
+
+    /// Offers records until they are acknowledged; `joining` is the producer that held ones wait for.
+    async fn deliver(
+        &mut self,
+        found: Vec<Delivery>,
+        mut joining: Option<Arc<Producer>>,
+    ) -> Result<(), SourceError> {
+        let end = found.last().map_or(self.position, |last| last.offset + 1);
+        let records: Vec<Record> = found.into_iter().map(|delivery| self.record(delivery)).collect();
+        loop {
+            let (begin, troubles) = (Instant::now(), self.lane.troubles());
+            let offered = self.offer(&records, joining.take()).await;
+            if offered.is_ok() {
+                (self.delivers, self.troubles) = (begin.elapsed() < self.lane.spool_after(), troubles);
+                break;
+            }
+            self.delivers = false;
+            self.back_off().await;
+        }
+        self.failures = 0;
+        self.source.consumed(0, end).await?;
+        self.position = end;
+        self.lane.metrics().replayed.increment(records.len() as u64);
+        if self.delivers {
+            self.lane.resume();
+        }
+        if !records.is_empty() {
+            sleep(PAUSE).await;
+        }
+        Ok(())
+    }
+
+    fn record(&self, delivery: Delivery) -> Record {
+        let topic = self.lane.topic;
+        let key = if topic.is_ordered() { (self.key_of)(&delivery.payload) } else { None };
+        Record { topic, key, payload: delivery.payload }
+    }
+
+    async fn offer(
+        &mut self,
+        records: &[Record],
+        joining: Option<Arc<Producer>>,
+    ) -> Result<(), NotDelivered> {
+        let producer = joining.clone().or_else(|| self.lane.producer()).ok_or(NotDelivered)?;
+        let number = producer.number;
+        let (done, acknowledged) = Append::new();
+        let batch = Batch::replay(records, done, &producer.room);
+        if !self.lane.replays(number, &batch) {
+            self.lane.leave_joining();
+            return Err(NotDelivered);
+        }
+        for record in records {
+            if self.queue(&producer, record, &batch).await.is_err() {
+                self.lane.leave_joining();
+                return Err(NotDelivered);
+            }
+        }
+        if joining.is_some() {
+            self.lane.join(&producer);
+        }
+        // A producer that was given up is only ended when nobody holds it.
+        drop((producer, joining));
+        if records.is_empty() {
+            return Ok(());
+        }
+        match timeout(self.stuck_after, acknowledged).await {
+            Ok(outcome) => outcome.map(drop).map_err(|_| NotDelivered),
+            Err(_) => {
+                self.lane.is_stuck(number);
+                Err(NotDelivered)
+            }
+        }
+    }
+
+    /// Live records may have filled the queue: there is time.
+    async fn queue(
+        &self,
+        producer: &Producer,
+        record: &Record,
+        batch: &Arc<Batch>,
+    ) -> Result<(), KafkaError> {
+        let deadline = Instant::now() + self.stuck_after;
+        loop {
+            match producer.send(self.lane.name_of(record), record, batch) {
+                Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => {
+                    if Instant::now() >= deadline || batch.has_outcome() {
+                        return Err(error);
+                    }
+                    sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn back_off(&mut self) {
+        let (first, last) = BACKOFF;
+        sleep((first * 2_u32.pow(self.failures.min(10))).min(last)).await;
+        self.failures = self.failures.saturating_add(1);
+    }
+}

@@ -1,0 +1,173 @@
+//! Settlement's way to read a topic: as one of the instances that share its partitions.
+//!
+//! Each topic has a consumer group of its own, with the cooperative protocol: when instances come and go, only the
+//! partitions that move stop. Where to begin is the store's word, never the group's: nothing is stored with the
+//! brokers but a copy for tools that show lag, and a position that the log does not have is an error, never a reason
+//! to begin elsewhere. Members are not static (`group.instance.id`): a name that two instances share would shut one of
+//! them out for good, and a copy that is gone would keep its partitions for the whole session all the same.
+//!
+//! While the brokers are away nothing is handed out, which the metrics show; it goes on by itself.
+
+use std::{convert::Infallible, fmt, sync::Arc, thread, time::Duration};
+
+use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError};
+use tokio::{
+    sync::oneshot,
+    task,
+    time::{Instant, timeout, timeout_at},
+};
+
+use super::{
+    client,
+    group::{Found, Group, Listener},
+    logs,
+};
+use crate::{
+    config::KafkaSettings,
+    stream::{Assignment, Delivery, EventSource, SourceError, Topic},
+    telemetry::kafka_consumer::KafkaConsumerMetrics,
+};
+
+/// The longest time between two looks at the group that librdkafka allows, unless a session is longer.
+const LONGEST_SILENCE_MS: u64 = 300_000;
+
+/// Hands out the records of one topic's partitions that are this instance's.
+pub struct KafkaSource {
+    group: Arc<Group>,
+}
+
+/// The end of a source's thread: it has left the group.
+#[derive(Debug)]
+pub struct Left(oneshot::Receiver<Infallible>);
+
+impl Left {
+    /// Waits until the group is left, at most for `most`. Comes after the source was dropped.
+    pub async fn wait(self, most: Duration) {
+        // The sender never sends; it is dropped with the thread.
+        let _ = timeout(most, self.0).await;
+    }
+}
+
+impl KafkaSource {
+    /// Joins the group of `topic`. The brokers need not be there.
+    ///
+    /// # Errors
+    /// The settings cannot be used: a certificate that is not there, TLS in a build without it.
+    pub fn join(
+        settings: &KafkaSettings,
+        topic: Topic,
+        metrics: KafkaConsumerMetrics,
+    ) -> Result<(Self, Left), SourceError> {
+        let failed = |error: KafkaError| SourceError::Failed(client::describe(&error));
+        let config = config(settings, topic);
+        let consumer = BaseConsumer::from_config_and_context(&config, Listener::default()).map_err(failed)?;
+        let name = client::topic(settings, topic);
+        let group = Arc::new(Group::new(topic, name, consumer, metrics).map_err(failed)?);
+        let (ended, left) = oneshot::channel();
+        let followed = Arc::clone(&group);
+        thread::Builder::new()
+            .name(match topic {
+                Topic::Clicks => "kafka-clicks".to_owned(),
+                Topic::Conversions => "kafka-sales".to_owned(),
+            })
+            .spawn(move || {
+                followed.follow();
+                // Before the word that it has ended: this may be the consumer's last owner.
+                drop(followed);
+                drop::<oneshot::Sender<Infallible>>(ended);
+            })
+            .map_err(|error| SourceError::Failed(format!("cannot start a thread: {error}")))?;
+        Ok((Self { group }, Left(left)))
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Group) -> Result<T, SourceError> + Send + 'static,
+    ) -> Result<T, SourceError> {
+        let group = Arc::clone(&self.group);
+        let work = move || work(&group);
+        task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
+    }
+}
+
+/// The name of the group that settles `topic`, without the prefix.
+const fn group_name(topic: Topic) -> &'static str {
+    match topic {
+        Topic::Clicks => "waypost-settlement-clicks",
+        Topic::Conversions => "waypost-settlement-conversions",
+    }
+}
+
+fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
+    let session = settings.session_timeout_ms;
+    let mut config = client::connection(settings);
+    logs::ask_for(&mut config);
+    config
+        .set("group.id", format!("{}{}", settings.prefix, group_name(topic)))
+        .set("partition.assignment.strategy", "cooperative-sticky")
+        .set("session.timeout.ms", session.to_string())
+        // Three may be missed.
+        .set("heartbeat.interval.ms", (session / 4).max(1).to_string())
+        .set("max.poll.interval.ms", session.max(LONGEST_SILENCE_MS).to_string())
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        .set("auto.offset.reset", "error")
+        .set("check.crcs", "true")
+        // A topic that is made later is noticed within this time.
+        .set("topic.metadata.refresh.interval.ms", "5000")
+        // Per partition, what is fetched ahead of settlement: some batches.
+        .set("queued.min.messages", "5000")
+        .set("queued.max.messages.kbytes", "4096")
+        .set("fetch.max.bytes", "4194304")
+        .set("max.partition.fetch.bytes", "1048576")
+        // An event is settled as soon as it is there.
+        .set("fetch.min.bytes", "1")
+        .set("fetch.error.backoff.ms", "100");
+    config
+}
+
+impl EventSource for KafkaSource {
+    fn assignment(&self) -> Assignment {
+        self.group.assignment()
+    }
+
+    async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
+        let deadline = Instant::now() + wait;
+        let generation = self.assignment().generation;
+        loop {
+            match self.group.take(max)? {
+                Found::Records(found) if !found.is_empty() => return Ok(found),
+                Found::Records(_) => {}
+                Found::Broken(partition) => {
+                    self.blocking(move |group| group.examine(partition)).await?;
+                }
+            }
+            if self.assignment().generation != generation
+                || timeout_at(deadline, self.group.changed.notified()).await.is_err()
+            {
+                return Ok(Vec::new());
+            }
+        }
+    }
+
+    async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
+        self.blocking(move |group| group.seek(partition, offset)).await
+    }
+
+    async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
+        self.group.consumed(partition, offset);
+        Ok(())
+    }
+}
+
+impl Drop for KafkaSource {
+    fn drop(&mut self) {
+        self.group.stop();
+    }
+}
+
+impl fmt::Debug for KafkaSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KafkaSource")
+    }
+}
