@@ -25,7 +25,8 @@ use super::{
 use crate::{catalog::Scope, domain::time::Timestamp};
 
 /// Between the tries of a request that is begun again.
-const PAUSES: [Duration; 3] = [Duration::from_millis(2), Duration::from_millis(20), Duration::from_millis(200)];
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(20), Duration::from_millis(200)];
 
 const NOTHING_ACTIVE: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";

@@ -32,6 +32,7 @@ mod options;
 pub mod partitions;
 pub mod pixel_secrets;
 mod postgres;
+pub mod publications;
 pub mod publish;
 pub mod sequences;
 mod sqlite;

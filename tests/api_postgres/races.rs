@@ -69,7 +69,9 @@ async fn what_is_decided_once_is_decided_by_one() {
     // A held conversion is accepted by one; what was rejected is sent again by one.
     let held = json!({"authority": "held_pixel", "program": "summer", "external_id": "o-1", "amount": "10",
         "referral_code": "jane"});
-    let Effect::Held { id } = server.receive(shop.account, "conversion", held).await else { panic!("not held") };
+    let Effect::Held { id } = server.receive(shop.account, "conversion", held).await else {
+        panic!("not held")
+    };
     let path = format!("/v1/held/cnv_{}/accept", id.simple());
     let answers = at_once(shop, vec![(Method::POST, path, json!({})); 8]).await;
     assert_eq!((count(&answers, 200), count(&answers, 409)), (1, 7));
@@ -163,5 +165,8 @@ async fn connections_that_break_are_begun_again() {
     assert!(made > 150, "{made} of 200");
     let stored = shop.all("/v1/affiliates", 100).await.len() - 1;
     let unknown = answers.iter().filter(|(_, status, _)| *status == 500).count();
-    assert!(made <= stored && stored <= made + unknown + 1, "{made} made, {unknown} unknown, {stored} stored");
+    assert!(
+        made <= stored && stored <= made + unknown + 1,
+        "{made} made, {unknown} unknown, {stored} stored"
+    );
 }

@@ -32,7 +32,8 @@ async fn what_no_store_holds_is_rejected_and_the_rest_goes_on() {
     world.append(Topic::Conversions, vec![stray]).await;
     let good = sales.sale(world.sale("o-2", "10"));
     world.append_events(Topic::Conversions, &[good]).await;
-    let followed = |clicks: &mut Numbered| clicks.click(world.click(TrafficClass::Valid, Some("DE"), "desktop"));
+    let followed =
+        |clicks: &mut Numbered| clicks.click(world.click(TrafficClass::Valid, Some("DE"), "desktop"));
     world.append(Topic::Clicks, vec![poisoned(&followed(&mut clicks), "Firefox")]).await;
     world.append_events(Topic::Clicks, &[followed(&mut clicks)]).await;
     world.settle_all().await;

@@ -24,7 +24,11 @@ async fn settlement_goes_on_when_the_server_is_back() {
             if part == 5 {
                 let server = server.clone();
                 spawn_blocking(move || {
-                    if round == 1 { server.kill() } else { server.stop() }
+                    if round == 1 {
+                        server.kill()
+                    } else {
+                        server.stop()
+                    }
                     server.start_again();
                 })
                 .await

@@ -130,7 +130,8 @@ async fn instances_share_streams_and_lose_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn numbers_of_one_stream_from_two_connections_are_all_seen() {
     let world = Arc::new(World::open().await);
-    let stream = StreamKey { edge: "edge-1".to_owned(), boot: uuid::Uuid::nil(), stream: "clicks/0".to_owned() };
+    let stream =
+        StreamKey { edge: "edge-1".to_owned(), boot: uuid::Uuid::nil(), stream: "clicks/0".to_owned() };
     let tasks: Vec<_> = (0..4_i64)
         .map(|task| {
             let (world, stream) = (world.clone(), stream.clone());
