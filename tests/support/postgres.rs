@@ -79,7 +79,8 @@ impl Drop for Database {
 }
 
 pub fn url_of(name: &str) -> String {
-    let (server, _) = services::postgres().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+    let (server, _) =
+        services::postgres().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
     format!("{server}/{name}")
 }
 
