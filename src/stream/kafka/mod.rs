@@ -13,6 +13,7 @@ mod producer;
 mod replay;
 pub mod sink;
 mod source;
+mod state;
 pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};

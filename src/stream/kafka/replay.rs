@@ -19,8 +19,9 @@ use tokio::{
 use super::{
     KeyOf,
     batch::Batch,
-    lane::{Lane, Mode},
+    lane::Lane,
     producer::{Absent, Producer},
+    state::Mode,
 };
 use crate::stream::{
     Append, Delivery, EventSource, Record, SourceError,
