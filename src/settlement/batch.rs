@@ -73,10 +73,19 @@ impl Tally {
 
 /// A record that could be read, or what it is instead.
 pub(super) enum Read {
-    Event { event: Box<Event>, partition: i32 },
+    Event {
+        event: Box<Event>,
+        partition: i32,
+    },
     /// It can be read and counted, but holds what no store can.
-    Refused { event: Box<Event>, detail: String },
-    Unreadable { text: String, detail: String },
+    Refused {
+        event: Box<Event>,
+        detail: String,
+    },
+    Unreadable {
+        text: String,
+        detail: String,
+    },
 }
 
 /// Decodes a batch; a newer version fails it whole.

@@ -14,7 +14,8 @@ fn services(action: &str, folder: &Path, more: &[&str]) -> String {
     let mut command = Command::new(script);
     command.arg(action).arg("--dir").arg(folder).args(more);
     // Those of the tests are somebody else's.
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST_TEST"))
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST_TEST"))
     {
         command.env_remove(name);
     }

@@ -52,8 +52,7 @@ async fn a_zombie_is_stopped_by_the_position() {
     topics.all_settled(&world.store).await;
 
     // Hold it at the first statement of a transaction.
-    let (mut holder, mut watcher) =
-        (world.database.connection().await, world.database.connection().await);
+    let (mut holder, mut watcher) = (world.database.connection().await, world.database.connection().await);
     let lock = "BEGIN; SELECT FROM positions WHERE topic = 'waypost.conversions.v1' FOR UPDATE";
     backend::run(&mut holder, lock.to_owned()).await;
     load.more(&world, &topics, 40).await;

@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
+use sea_orm::EntityTrait;
 use tokio::time::{Instant, sleep};
 use waypost::{
-    domain::traffic::TrafficClass,
-    events::VERSION,
-    store::entities::rejected_event,
-    stream::Topic,
+    domain::traffic::TrafficClass, events::VERSION, store::entities::rejected_event, stream::Topic,
 };
-use sea_orm::EntityTrait;
 
 use crate::{
     fixtures::{Numbered, World, eventually},
@@ -22,8 +19,14 @@ use crate::{
 async fn what_nobody_can_read_goes_aside() {
     let world = World::open().await;
     let topics = Topics::create(services::kafka()).await;
-    let garbage: [Option<&[u8]>; 6] =
-        [None, Some(b""), Some(b"null"), Some(b"{\"v\":1}"), Some(b"\x00\xff\xfe"), Some(b"{\"v\":1,\"a\\u0000\":1}")];
+    let garbage: [Option<&[u8]>; 6] = [
+        None,
+        Some(b""),
+        Some(b"null"),
+        Some(b"{\"v\":1}"),
+        Some(b"\x00\xff\xfe"),
+        Some(b"{\"v\":1,\"a\\u0000\":1}"),
+    ];
     let (mut sales, mut clicks) = (Numbered::new(1, "conversions/0"), Numbered::new(1, "clicks/0"));
     for (n, payload) in garbage.iter().enumerate() {
         let payload = [payload.map(<[u8]>::to_vec)];
@@ -67,7 +70,8 @@ async fn a_newer_version_stops_its_topic_and_pages_while_the_other_goes_on() {
     for event in &more {
         topics.put_event(Topic::Conversions, 3, event).await;
     }
-    eventually("the other partition", async || positions(&world.store, Topic::Conversions).await[&3] == 4).await;
+    eventually("the other partition", async || positions(&world.store, Topic::Conversions).await[&3] == 4)
+        .await;
     // It stays stalled, without a moment in which an alert would think that all is well.
     let until = Instant::now() + Duration::from_secs(4);
     while Instant::now() < until {
