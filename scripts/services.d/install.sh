@@ -58,6 +58,9 @@ missing_for() {
         prometheus)
             has promtool || echo prometheus
             ;;
+        go)
+            has go || echo golang-go
+            ;;
         python)
             has python3 || echo python3
             python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv

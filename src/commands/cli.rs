@@ -7,6 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
+use super::{spool::SpoolCommand, topics::TopicsCommand};
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
@@ -89,6 +90,12 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
+    /// What waits for Kafka on this machine: inspect, replay
+    #[command(subcommand)]
+    Spool(SpoolCommand),
+    /// Kafka's topics: create, check
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Accounts, one for each merchant: create, list
     #[command(subcommand)]
     Account(AccountCommand),
@@ -396,6 +403,8 @@ impl Cli {
                 None
             }
             Command::Migrate(_)
+            | Command::Spool(_)
+            | Command::Topics(_)
             | Command::Account(_)
             | Command::Key(_)
             | Command::Secrets(_)

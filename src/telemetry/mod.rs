@@ -9,10 +9,12 @@
 pub mod admin;
 pub mod api;
 pub mod audit;
+pub mod catalog;
 pub mod edge;
 pub mod kafka;
 pub mod kafka_consumer;
 pub mod logs;
+pub mod process;
 pub mod readiness;
 pub mod recorder;
 pub mod redis;

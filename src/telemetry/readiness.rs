@@ -1,9 +1,15 @@
 //! Whether this process should get traffic: named conditions that must all hold.
+//!
+//! `waypost_ready{condition}` shows each of them: 1 while it holds.
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
+
+use metrics::Gauge;
+
+use super::series;
 
 /// One thing that must hold. The names are part of the answer of `/readyz`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,22 +34,44 @@ impl Condition {
 
 /// The conditions of one process, shared by those who set and those who ask. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Readiness(Arc<[(Condition, AtomicBool)]>);
+pub struct Readiness(Arc<[State]>);
+
+#[derive(Debug)]
+struct State {
+    condition: Condition,
+    holds: AtomicBool,
+    shown: Gauge,
+}
+
+impl State {
+    fn new(condition: Condition, holds: bool) -> Self {
+        let help = "1 while a condition of this process's readiness holds.";
+        let shown = series::gauge_with("waypost_ready", help, &[("condition", condition.as_str())]);
+        let state = Self { condition, holds: AtomicBool::new(holds), shown };
+        state.set(holds);
+        state
+    }
+
+    fn set(&self, holds: bool) {
+        self.holds.store(holds, Ordering::Release);
+        self.shown.set(f64::from(u8::from(holds)));
+    }
+}
 
 impl Readiness {
     /// `conditions` do not hold yet; [`Condition::NotDraining`] is always one, and holds.
     pub fn new(conditions: &[Condition]) -> Self {
         let given = conditions.iter().filter(|condition| **condition != Condition::NotDraining);
-        let mut all: Vec<_> = given.map(|condition| (*condition, AtomicBool::new(false))).collect();
-        all.push((Condition::NotDraining, AtomicBool::new(true)));
+        let mut all: Vec<_> = given.map(|condition| State::new(*condition, false)).collect();
+        all.push(State::new(Condition::NotDraining, true));
         Self(all.into())
     }
 
     /// Says whether `condition` holds now. One that this process does not have is passed over, so that a part need
     /// not know in which process it runs.
     pub fn set(&self, condition: Condition, holds: bool) {
-        if let Some((_, flag)) = self.0.iter().find(|(known, _)| *known == condition) {
-            flag.store(holds, Ordering::Release);
+        if let Some(state) = self.0.iter().find(|state| state.condition == condition) {
+            state.set(holds);
         }
     }
 
@@ -54,8 +82,8 @@ impl Readiness {
 
     /// What does not hold; empty when ready.
     pub fn missing(&self) -> Vec<Condition> {
-        let missing = self.0.iter().filter(|(_, flag)| !flag.load(Ordering::Acquire));
-        missing.map(|(condition, _)| *condition).collect()
+        let missing = self.0.iter().filter(|state| !state.holds.load(Ordering::Acquire));
+        missing.map(|state| state.condition).collect()
     }
 }
 

@@ -8,6 +8,8 @@ use std::{sync::OnceLock, time::Duration};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tokio_util::sync::CancellationToken;
 
+use super::process::ProcessMetrics;
+
 /// Seconds: from a redirect's own work (10 µs) to a client that gave up (30 s).
 const SECONDS: &[f64] = &[
     1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -38,12 +40,16 @@ static INSTALLED: OnceLock<Result<Metrics, String>> = OnceLock::new();
 
 /// The handle to the process's metrics. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Metrics(PrometheusHandle);
+pub struct Metrics {
+    handle: PrometheusHandle,
+    process: ProcessMetrics,
+}
 
 impl Metrics {
     /// All series in Prometheus's text format.
     pub fn render(&self) -> String {
-        self.0.render()
+        self.process.collect();
+        self.handle.render()
     }
 
     /// Keeps the memory of histograms bounded until `shutdown`. Once per process is enough; more do no harm.
@@ -51,7 +57,7 @@ impl Metrics {
         let mut ticks = tokio::time::interval(UPKEEP);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while shutdown.run_until_cancelled(ticks.tick()).await.is_some() {
-            self.0.run_upkeep();
+            self.handle.run_upkeep();
         }
     }
 }
@@ -83,7 +89,7 @@ fn build() -> Result<Metrics, BuildError> {
         &[("version", env!("CARGO_PKG_VERSION")), ("rust_version", env!("CARGO_PKG_RUST_VERSION"))],
     );
     build.set(1.0);
-    Ok(Metrics(handle))
+    Ok(Metrics { handle, process: ProcessMetrics::register() })
 }
 
 #[cfg(test)]
@@ -112,7 +118,7 @@ mod tests {
             assert!(text.contains("waypost_test_wait_seconds_count 0"), "{text}");
             assert!(text.contains("waypost_test_open 0"), "{text}");
             assert!(text.contains("# HELP waypost_test_open A test."), "{text}");
-            metrics.0.run_upkeep();
+            metrics.handle.run_upkeep();
         }
     }
 
@@ -125,6 +131,24 @@ mod tests {
         assert!(text.contains("waypost_test_size_bytes_bucket{le=\"256\"} 0"), "{text}");
         assert!(text.contains("waypost_test_size_bytes_bucket{le=\"1024\"} 1"), "{text}");
         assert!(text.contains("waypost_test_batch_events_bucket{le=\"500\"} 1"), "{text}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_process_takes_is_read_anew_each_time() {
+        let text = install().unwrap().render();
+        for name in [
+            "process_cpu_seconds_total",
+            "process_resident_memory_bytes",
+            "process_open_fds",
+            "process_max_fds",
+            "process_start_time_seconds",
+            "process_threads",
+        ] {
+            let line = text.lines().find(|line| line.starts_with(&format!("{name} "))).unwrap();
+            let value: f64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+            assert!(value > 0.0 || name == "process_cpu_seconds_total", "{line}");
+        }
     }
 
     #[test]

@@ -289,8 +289,8 @@ impl Shop {
         let tx = self.store.begin().await.unwrap();
         let stream = StreamKey { edge: "edge-1".to_owned(), boot: BOOT, stream: "conversions/0".to_owned() };
         let numbers = [(stream, vec![event.origin.n.cast_signed()])].into();
-        assert!(streams::see(&tx, &numbers).await.unwrap());
         let effect = self.intake.receive(&tx, event, at).await.unwrap();
+        assert!(streams::see(&tx, &numbers).await.unwrap());
         tx.commit().await.unwrap();
         effect
     }

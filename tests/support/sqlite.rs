@@ -5,6 +5,9 @@
 use tempfile::TempDir;
 use waypost::store::Store;
 
+/// What makes JSON of a text.
+pub const AS_JSON: &str = "";
+
 /// Gone when it is dropped.
 pub struct Database {
     folder: TempDir,

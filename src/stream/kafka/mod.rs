@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+pub mod admin;
 mod batch;
+pub mod catalog;
 pub mod client;
 mod group;
 mod lane;
@@ -11,6 +13,7 @@ mod producer;
 mod replay;
 pub mod sink;
 mod source;
+pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};
 pub use source::{KafkaSource, Left};
