@@ -52,6 +52,7 @@ pub struct World {
     pub sink: Arc<SpoolSink>,
     pub account: AccountId,
     pub settings: SettlementSettings,
+    #[allow(dead_code, reason = "kept to the end; processes ask for its address")]
     pub database: Database,
 }
 

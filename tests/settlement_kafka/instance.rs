@@ -28,15 +28,15 @@ pub struct Instance {
 
 impl Instance {
     pub async fn start(world: &World, topics: &Topics) -> Self {
-        Self::start_with(world, topics, "").await
+        Self::with_session(world, topics, SESSION).await
     }
 
-    pub async fn start_with(world: &World, topics: &Topics, more: &str) -> Self {
+    pub async fn with_session(world: &World, topics: &Topics, session: Duration) -> Self {
         let folder = world.folder.path().join(Uuid::now_v7().to_string());
         fs::create_dir(&folder).unwrap();
         let (config, ready, log) =
             (folder.join("waypost.toml"), folder.join("ready.json"), folder.join("log"));
-        fs::write(&config, settings(world, topics, more)).unwrap();
+        fs::write(&config, settings(world, topics, session)).unwrap();
         let file = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST"))
@@ -96,6 +96,19 @@ impl Instance {
         }
     }
 
+    /// The audit has looked at the store from now on, and all adds up.
+    pub async fn audits(&self) {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        eventually("an audit", async || {
+            self.metric("waypost_audit_last_success_timestamp_seconds").await > now.as_secs_f64()
+        })
+        .await;
+        assert_eq!(self.metric("waypost_reconcile_balanced").await, 1.0);
+        assert_eq!(self.metric("waypost_ledger_balanced").await, 1.0);
+        assert_eq!(self.metric("waypost_reconcile_missing_events").await, 0.0);
+        assert_eq!(self.metric("waypost_audit_failures_total").await, 0.0);
+    }
+
     pub fn signal(&self, signal: &str) {
         let line = format!("kill -{signal} {}", self.child.id());
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
@@ -134,7 +147,7 @@ impl Drop for Instance {
     }
 }
 
-fn settings(world: &World, topics: &Topics, more: &str) -> String {
+fn settings(world: &World, topics: &Topics, session: Duration) -> String {
     let secret = || format!("{}{}", Uuid::now_v7().simple(), Uuid::now_v7().simple());
     format!(
         "[kafka]\nbrokers = \"{}\"\nprefix = \"{}\"\nsession_timeout_ms = {}\n\
@@ -143,29 +156,13 @@ fn settings(world: &World, topics: &Topics, more: &str) -> String {
          [token]\nkeys = [{{ id = 1, state = \"active\", secret = \"{}\" }}]\n\
          [visitor]\nhash_secret = \"{}\"\n\
          [secrets]\nkeys = [\"{}\"]\n\
-         [settlement]\nbatch_events = 50\naudit_interval_ms = 500\n{more}\n",
+         [settlement]\nbatch_events = 50\naudit_interval_ms = 500\n",
         topics.brokers,
         topics.prefix,
-        SESSION.as_millis(),
+        session.as_millis(),
         world.database.url(),
         secret(),
         secret(),
         secret(),
     )
-}
-
-impl Instance {
-    /// The audit has looked at the store after `events` of both kinds were in it, and all adds up.
-    pub async fn reaches_audit(&self, events: i64) {
-        assert!(events > 0);
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-        eventually("an audit", async || {
-            self.metric("waypost_audit_last_success_timestamp_seconds").await > now.as_secs_f64()
-        })
-        .await;
-        assert_eq!(self.metric("waypost_reconcile_balanced").await, 1.0);
-        assert_eq!(self.metric("waypost_ledger_balanced").await, 1.0);
-        assert_eq!(self.metric("waypost_reconcile_missing_events").await, 0.0);
-        assert_eq!(self.metric("waypost_audit_failures_total").await, 0.0);
-    }
 }

@@ -8,6 +8,7 @@ use crate::{
     broker::Broker,
     fixtures::World,
     instance::Instance,
+    services,
     topics::{Load, Topics},
 };
 
@@ -41,7 +42,22 @@ async fn a_broker_that_is_killed_and_back_loses_nothing() {
         assert_eq!(instance.of("settlement_stalled", topic).await, 0.0);
     }
     let (_, leaving) = instance.stop().await;
-    assert!(leaving < Duration::from_secs(5), "left after {leaving:?}");
+    assert!(leaving < Duration::from_secs(8), "left after {leaving:?}");
+}
+
+/// A refusal does not pass by waiting: somebody has to look.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn brokers_that_refuse_are_a_reason_to_page() {
+    let world = World::open().await;
+    let topics = Topics::create(services::kafka()).await;
+    // Below `group.min.session.timeout.ms` of the brokers.
+    let instance = Instance::with_session(&world, &topics, Duration::from_secs(1)).await;
+    for topic in ["clicks", "conversions"] {
+        instance.reaches("settlement_stalled", topic, |stalled| stalled == 1.0).await;
+    }
+    assert!(instance.log().contains("InvalidSessionTimeout"), "{}", instance.log());
+    instance.stop().await;
+    topics.remove().await;
 }
 
 /// Brokers that never were there are no reason to end, and none to hang at the end.
@@ -55,6 +71,6 @@ async fn without_brokers_it_waits_and_ends_when_told() {
     assert_eq!(instance.of("settlement_brokers_up", "clicks").await, 0.0);
     assert_eq!(instance.of("settlement_stalled", "clicks").await, 0.0);
     let (log, leaving) = instance.stop().await;
-    assert!(leaving < Duration::from_secs(6), "left after {leaving:?}");
+    assert!(leaving < Duration::from_secs(8), "left after {leaving:?}");
     assert!(log.contains("the brokers do not answer") || log.contains("Connection refused"), "{log}");
 }
