@@ -97,7 +97,8 @@ async fn what_was_removed_while_the_edge_was_away_does_not_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_may_not_be_used_is_not() {
     let day = 86_400_000;
-    let changes: [(&str, fn(&mut TopicPlace)); 4] = [
+    type Change = fn(&mut TopicPlace);
+    let changes: [(&str, Change); 4] = [
         ("another topic", |place| place.topic.push('x')),
         ("too old", |place| place.current_at.0 -= 4 * 86_400_000),
         ("from the future", |place| place.current_at.0 += 86_400_000),
