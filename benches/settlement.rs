@@ -166,6 +166,7 @@ async fn run() {
             pending_time_ms: 3_600_000,
             max_age_days: 30,
             click_retention_days: 400,
+            audit_interval_ms: 300_000,
         },
         metrics: SettlementMetrics::register(),
     };

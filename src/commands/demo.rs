@@ -97,10 +97,10 @@ async fn create(store: &Store, sealing: &SealingKeys, page: &str) -> Result<Acco
 
 async fn fill(tx: &DatabaseTransaction, sealing: &SealingKeys, page: &str) -> Result<AccountId, LedgerError> {
     let at = Timestamp::now();
-    let account = accounts::create(tx, &slug(ACCOUNT)?, "Demo", at).await?;
     let program = ProgramId(sequences::next(tx, Sequence::Program).await?);
     let affiliate = AffiliateId(sequences::next(tx, Sequence::Affiliate).await?);
     let link = LinkId(sequences::next(tx, Sequence::Link).await?);
+    let account = accounts::create(tx, &slug(ACCOUNT)?, "Demo", at).await?;
     let commands = [
         Command::PutProgram(Box::new(PutProgram {
             id: program,

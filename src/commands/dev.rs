@@ -26,7 +26,7 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     edge,
-    jobs::{catalog_feed, retention},
+    jobs::{audit, catalog_feed, retention},
     ledger::Intake,
     settlement::{self, SettlementParts},
     store::{Store, streams},
@@ -34,7 +34,7 @@ use crate::{
         Topic,
         spool::{self, Spool},
     },
-    telemetry::{Condition, api::ApiMetrics, settlement::SettlementMetrics},
+    telemetry::{Condition, api::ApiMetrics, audit::AuditMetrics, settlement::SettlementMetrics},
 };
 
 /// What settlement may take to finish behind the edge; below what the whole end may take.
@@ -78,6 +78,8 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(catalog_feed::run(store.clone(), catalog.clone(), behind.clone()));
     tasks.spawn(geo.watch(behind.clone()));
     tasks.spawn(retention::run(store.clone(), settings.settlement.click_retention_days, behind.clone()));
+    let interval = Duration::from_millis(settings.settlement.audit_interval_ms);
+    tasks.spawn(audit::run(store.clone(), interval, AuditMetrics::register(), behind.clone()));
     settle(&mut tasks, settings, &store, &spool, intake.clone(), behind.clone())?;
     let page = demo.as_ref().map(|demo| DemoPage {
         account: demo.account,

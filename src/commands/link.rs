@@ -20,7 +20,7 @@ use crate::{
     },
     ledger::{Command, LedgerError, PutLink, apply},
     store::{
-        Store,
+        Store, accounts,
         entities::{affiliate, link, program},
         sequences::{self, Sequence},
     },
@@ -48,6 +48,7 @@ async fn add(store: &Store, args: &LinkAddArgs) -> Result<(), Failure> {
             .map_err(|error| Failure::new(Code::Usage, format!("--destination: {error}")))?;
     }
     let tx = store.begin().await.map_err(parts::store_failed)?;
+    accounts::lock(&tx, [account]).await.map_err(parts::store_failed)?;
     let id = sequences::next(&tx, Sequence::Link).await.map_err(parts::store_failed)?;
     let put = PutLink {
         id: LinkId(id),

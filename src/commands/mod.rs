@@ -24,6 +24,7 @@ mod republish;
 mod reseal;
 pub mod secrets;
 mod settle;
+mod spool;
 mod topics;
 
 use cli::{CatalogCommand, Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
@@ -46,6 +47,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Settle(args) => settle::run(args, settings),
         Command::Api(args) => api::run(args, settings),
         Command::Migrate(_) => migrate::run(settings),
+        Command::Spool(command) => spool::run(command, settings),
         Command::Topics(command) => topics::run(command, settings),
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),

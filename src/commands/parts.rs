@@ -108,6 +108,10 @@ impl StorePlace {
                 return Failure::new(Code::Config, message)
                     .with_hint("It looks like postgres://user:password@host:5432/database.");
             }
+            ConnectError::Authorities { .. } => {
+                let message = format!("`store.ca`: {error}");
+                return Failure::new(Code::Config, message).with_hint("It is a PEM file with certificates.");
+            }
             ConnectError::Unreachable { .. } => {
                 "Check that the server runs, and host and port in `store.url`."
             }

@@ -78,6 +78,7 @@ pub const RANGES: &[Range] = ranges! {
     settlement.pending_time_ms: 1 to 2_592_000_000;
     settlement.max_age_days: 1 to 3_650;
     settlement.click_retention_days: 1 to 36_500;
+    settlement.audit_interval_ms: 100 to 86_400_000;
 };
 
 /// Reads 64 hex digits.

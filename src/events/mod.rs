@@ -8,6 +8,7 @@ mod body;
 
 pub use body::{Authority, Body, Channel, Click, CommissionEntry, Conversion, Refund};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -82,6 +83,17 @@ impl Event {
         }
     }
 
+    /// The first field, if any, that has the character U+0000 in it: no PostgreSQL stores that. `payload`: the record
+    /// that this event was read from.
+    pub fn nul_field(&self, payload: &[u8]) -> Option<String> {
+        // JSON has no other way to write it.
+        let suspicious = payload.windows(6).any(|bytes| bytes == b"\\u0000");
+        if !suspicious {
+            return None;
+        }
+        nul_in(&serde_json::to_value(self).ok()?)
+    }
+
     /// Whose event it is; markers are nobody's.
     pub fn account(&self) -> Option<AccountId> {
         match &self.body {
@@ -115,8 +127,31 @@ pub fn order_key(payload: &[u8]) -> Option<AccountId> {
     }
 }
 
+/// Where in a value U+0000 is, as a path: `body.conversion.meta_data.note`. Empty: the value itself.
+fn nul_in(value: &Value) -> Option<String> {
+    let below = |name: String, value: &Value| {
+        let path = nul_in(value)?;
+        Some(if path.is_empty() { name } else { format!("{name}.{path}") })
+    };
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(values) => {
+            values.iter().enumerate().find_map(|(at, value)| below(at.to_string(), value))
+        }
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                return Some(name.replace('\0', "\u{fffd}"));
+            }
+            below(name.clone(), value)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -149,5 +184,13 @@ mod tests {
         let body = Body::Refund(Box::new(refund));
         let event = Event { v: VERSION, id: Uuid::nil(), origin, received_at: Timestamp(0), body };
         assert_eq!(order_key(&event.encode()), event.account());
+    }
+
+    #[test]
+    fn a_nul_is_found_wherever_it_is() {
+        let value = json!({"a": {"b": ["x", {"c": "y\0"}]}, "d": 1});
+        assert_eq!(nul_in(&value).as_deref(), Some("a.b.1.c"));
+        assert_eq!(nul_in(&json!({"a\0": 1})).as_deref(), Some("a\u{fffd}"));
+        assert_eq!(nul_in(&json!({"a": "\\u0000"})), None);
     }
 }

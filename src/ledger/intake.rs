@@ -24,8 +24,9 @@ use crate::{
     },
     events::{Body, Conversion, Event, Refund, VERSION},
     store::{
+        accounts,
         entities::{conversion, refund, rejected_event},
-        streams::{self, StreamKey},
+        streams::{Counts, StreamKey},
     },
 };
 
@@ -54,18 +55,32 @@ impl Intake {
         Self { keys, terms }
     }
 
-    /// A conversion or refund came through the log and was not seen before.
+    /// A conversion or refund came in.
     pub async fn receive(
         &self,
         tx: &DatabaseTransaction,
         event: &Event,
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
+        let mut counts = Counts::default();
+        let effect = self.receive_counted(tx, event, at, &mut counts).await?;
+        counts.write(tx, at).await?;
+        Ok(effect)
+    }
+
+    /// As [`Self::receive`], as one of several: `counts` is to be written once they all have taken effect.
+    pub async fn receive_counted(
+        &self,
+        tx: &DatabaseTransaction,
+        event: &Event,
+        at: Timestamp,
+        counts: &mut Counts,
+    ) -> Result<Effect, LedgerError> {
         let account = event.account().ok_or(LedgerError::NotFound("account"))?;
-        let effect = self.apply_event(tx, account, event, at).await?;
+        let effect = self.apply_event(tx, account, event, at, counts).await?;
         let stream = event.origin.is_edge().then(|| stream_of(event));
         if let Some(stream) = &stream {
-            streams::count(tx, stream, outcome(&effect), 1, at).await?;
+            counts.add(stream, outcome(&effect), 1);
         }
         if let Effect::Rejected { reason, detail, passed_over } = &effect {
             let refused = Refused {
@@ -84,7 +99,8 @@ impl Intake {
         Ok(effect)
     }
 
-    /// An event that cannot be applied for a reason in itself; `account` 0: it does not even say whose it is.
+    /// An event that cannot be applied for a reason in itself; `account` 0: it does not even say whose it is. `counts`
+    /// is to be written by the caller.
     pub async fn refuse(
         &self,
         tx: &DatabaseTransaction,
@@ -92,6 +108,7 @@ impl Intake {
         event: Result<&Event, &str>,
         detail: String,
         at: Timestamp,
+        counts: &mut Counts,
     ) -> Result<(), LedgerError> {
         let refused = match event {
             Ok(event) => Refused {
@@ -118,7 +135,7 @@ impl Intake {
             },
         };
         if let Some(stream) = &refused.stream {
-            streams::count(tx, stream, Outcome::Rejected, 1, at).await?;
+            counts.add(stream, Outcome::Rejected, 1);
         }
         keep(tx, refused, at).await
     }
@@ -131,6 +148,8 @@ impl Intake {
         rejected: Uuid,
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
+        // First of all: of two who send it again at once, the second has to see what the first did.
+        accounts::lock(tx, [account]).await?;
         let row = rejected_event::Entity::find_by_id(rejected)
             .filter(rejected_event::Column::AccountId.eq(account.0))
             .one(tx)
@@ -140,7 +159,7 @@ impl Intake {
             let message = "the event was taken by an earlier retry".to_owned();
             return Err(LedgerError::NotPossible { code: "already_retried", message });
         }
-        let event: Event = serde_json::from_value(row.event.clone()).map_err(|error| {
+        let event: Event = serde_json::from_str(&row.event).map_err(|error| {
             let message = format!("the event cannot be read: {error}");
             LedgerError::NotPossible { code: "unreadable", message }
         })?;
@@ -151,7 +170,8 @@ impl Intake {
         if event.v != VERSION || event.account() != Some(account) {
             return Err(LedgerError::damaged("rejected event", "it is not of this account"));
         }
-        let effect = self.apply_event(tx, account, &event, at).await?;
+        let mut counts = Counts::default();
+        let effect = self.apply_event(tx, account, &event, at, &mut counts).await?;
         let mut change = row.clone().into_active_model();
         if let Effect::Rejected { reason, detail, passed_over } = &effect {
             change.reason = Set(reason.as_str().to_owned());
@@ -161,10 +181,11 @@ impl Intake {
         } else {
             change.retried_at = Set(Some(at.0));
             if let Some(stream) = key(row.edge, row.boot, row.stream) {
-                streams::recount(tx, &stream, Outcome::Rejected, outcome(&effect), at).await?;
+                counts.recount(&stream, Outcome::Rejected, outcome(&effect));
             }
         }
         change.update(tx).await?;
+        counts.write(tx, at).await?;
         Ok(effect)
     }
 
@@ -229,15 +250,16 @@ impl Intake {
         at: Timestamp,
     ) -> Result<(), LedgerError> {
         let effect = apply(tx, account, at, &Command::GiveUpRefund { refund }).await?;
-        match effect {
-            Effect::Rejected { reason, .. } => {
-                end_refund(tx, Woken { refund, rejected: Some(reason) }, at).await
-            }
-            Effect::Settled { .. } => end_refund(tx, Woken { refund, rejected: None }, at).await,
+        let rejected = match effect {
+            Effect::Rejected { reason, .. } => Some(reason),
+            Effect::Settled { .. } => None,
             // Its conversion waits itself.
-            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => Ok(()),
-            Effect::Duplicate { .. } | Effect::Declined { .. } => Ok(()),
-        }
+            Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => return Ok(()),
+            Effect::Duplicate { .. } | Effect::Declined { .. } => return Ok(()),
+        };
+        let mut counts = Counts::default();
+        end_refund(tx, Woken { refund, rejected }, at, &mut counts).await?;
+        Ok(counts.write(tx, at).await?)
     }
 
     async fn apply_event(
@@ -246,6 +268,7 @@ impl Intake {
         account: AccountId,
         event: &Event,
         at: Timestamp,
+        counts: &mut Counts,
     ) -> Result<Effect, LedgerError> {
         let evidence = match &event.body {
             Body::Conversion(conversion) => {
@@ -260,7 +283,7 @@ impl Intake {
             terms: self.terms,
         };
         let effect = apply(tx, account, at, &command).await?;
-        follow_up(tx, &effect, at).await?;
+        follow_up(tx, &effect, at, counts).await?;
         Ok(effect)
     }
 
@@ -284,11 +307,12 @@ impl Intake {
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
         let account = AccountId(row.account_id);
+        let mut counts = Counts::default();
         let effect = apply(tx, account, at, command).await?;
-        follow_up(tx, &effect, at).await?;
+        follow_up(tx, &effect, at, &mut counts).await?;
         let stream = key(row.edge.clone(), row.boot, row.stream.clone());
         if let Some(stream) = &stream {
-            streams::recount(tx, stream, from, outcome(&effect), at).await?;
+            counts.recount(stream, from, outcome(&effect));
         }
         if let Effect::Rejected { reason, detail, passed_over } = &effect {
             let refused = Refused {
@@ -304,33 +328,44 @@ impl Intake {
             };
             keep(tx, refused, at).await?;
         }
+        counts.write(tx, at).await?;
         Ok(effect)
     }
 }
 
 /// Moves the counts of those that an effect ended besides its own.
-async fn follow_up(tx: &DatabaseTransaction, effect: &Effect, at: Timestamp) -> Result<(), LedgerError> {
+async fn follow_up(
+    tx: &DatabaseTransaction,
+    effect: &Effect,
+    at: Timestamp,
+    counts: &mut Counts,
+) -> Result<(), LedgerError> {
     let Effect::Settled { replaced, woken, .. } = effect else { return Ok(()) };
     for id in replaced {
         if let Some(row) = conversion::Entity::find_by_id(*id).one(tx).await?
             && let Some(stream) = key(row.edge, row.boot, row.stream)
         {
-            streams::recount(tx, &stream, Outcome::Held, Outcome::Duplicate, at).await?;
+            counts.recount(&stream, Outcome::Held, Outcome::Duplicate);
         }
     }
     for refund in woken {
-        end_refund(tx, *refund, at).await?;
+        end_refund(tx, *refund, at, counts).await?;
     }
     Ok(())
 }
 
-async fn end_refund(tx: &DatabaseTransaction, woken: Woken, at: Timestamp) -> Result<(), LedgerError> {
+async fn end_refund(
+    tx: &DatabaseTransaction,
+    woken: Woken,
+    at: Timestamp,
+    counts: &mut Counts,
+) -> Result<(), LedgerError> {
     let row = refund::Entity::find_by_id(woken.refund).one(tx).await?;
     let row = row.ok_or(LedgerError::NotFound("refund"))?;
     let stream = key(row.edge.clone(), row.boot, row.stream.clone());
     let to = if woken.rejected.is_some() { Outcome::Rejected } else { Outcome::Settled };
     if let Some(stream) = &stream {
-        streams::recount(tx, stream, Outcome::Pending, to, at).await?;
+        counts.recount(stream, Outcome::Pending, to);
     }
     let Some(reason) = woken.rejected else { return Ok(()) };
     let body: Refund =
@@ -401,9 +436,10 @@ async fn keep(tx: &DatabaseTransaction, refused: Refused<'_>, at: Timestamp) -> 
         event_id: Set(refused.event_id),
         kind: Set(refused.kind.to_owned()),
         reason: Set(refused.reason.as_str().to_owned()),
-        detail: Set(refused.detail),
+        // It may quote what was refused for just that.
+        detail: Set(refused.detail.map(|detail| detail.replace('\0', "\u{fffd}"))),
         warnings: Set(warnings(refused.passed_over)),
-        event: Set(refused.event),
+        event: Set(refused.event.to_string()),
         received_at: Set(refused.received_at.0),
         rejected_at: Set(at.0),
         retried_at: Set(None),

@@ -1,6 +1,6 @@
 //! A batch as its taker sees it: decoded events, those seen before told apart.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::{DatabaseTransaction, DbErr};
 
@@ -8,7 +8,10 @@ use crate::{
     domain::{reason::Outcome, time::Timestamp},
     events::{DecodeError, Event},
     ledger::{LedgerError, intake::stream_of},
-    store::streams::{self, StreamKey},
+    store::{
+        self,
+        streams::{self, Counts, Numbers, StreamKey},
+    },
     stream::Delivery,
 };
 
@@ -21,6 +24,9 @@ pub(super) enum BatchError {
     /// Another instance has moved the position.
     #[error("another consumer owns the partition now")]
     NotOwner,
+    /// Another partition brought the same events, and another instance was quicker with them.
+    #[error("another consumer has taken some of these events meanwhile")]
+    SeenMeanwhile,
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -36,7 +42,19 @@ impl BatchError {
     pub fn blames_the_event(&self) -> Option<String> {
         match self {
             Self::Ledger(error @ LedgerError::NotFound(_)) => Some(error.to_string()),
-            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner => None,
+            Self::Ledger(LedgerError::Store(error)) if store::is_refused_value(error) => {
+                Some(format!("the store refuses a value: {error}"))
+            }
+            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
+        }
+    }
+
+    /// Somebody was in the way: the same batch may succeed if it is simply taken again.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Ledger(LedgerError::Store(error)) => store::is_transient(error),
+            Self::SeenMeanwhile => true,
+            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner => false,
         }
     }
 }
@@ -58,8 +76,19 @@ impl Tally {
 
 /// A record that could be read, or what it is instead.
 pub(super) enum Read {
-    Event(Box<Event>),
-    Unreadable { text: String, detail: String },
+    Event {
+        event: Box<Event>,
+        partition: i32,
+    },
+    /// It can be read and counted, but holds what no store can.
+    Refused {
+        event: Box<Event>,
+        detail: String,
+    },
+    Unreadable {
+        text: String,
+        detail: String,
+    },
 }
 
 /// Decodes a batch; a newer version fails it whole.
@@ -67,51 +96,94 @@ pub(super) fn decode(deliveries: &[Delivery]) -> Result<Vec<Read>, BatchError> {
     deliveries
         .iter()
         .map(|delivery| match Event::decode(&delivery.payload) {
-            Ok(event) => Ok(Read::Event(Box::new(event))),
+            Ok(event) => Ok(judge(delivery, event)),
             Err(DecodeError::NewerVersion(version)) => Err(BatchError::NewerVersion(version)),
-            Err(DecodeError::Malformed(detail)) => {
-                let text = String::from_utf8_lossy(&delivery.payload).into_owned();
-                Ok(Read::Unreadable { text, detail })
-            }
+            Err(DecodeError::Malformed(detail)) => Ok(unreadable(delivery, detail)),
         })
         .collect()
 }
 
-/// Notes the numbers of all events as seen. Answers the events that are new, in order, and the unreadable ones;
-/// markers are counted here and go no further.
-pub(super) async fn see(
+fn judge(delivery: &Delivery, event: Event) -> Read {
+    let Some(field) = event.nul_field(&delivery.payload) else {
+        return Read::Event { event: Box::new(event), partition: delivery.partition };
+    };
+    let detail = format!("{field} has the character U+0000, which cannot be stored");
+    // Without its stream it cannot be counted.
+    if field.starts_with("origin") {
+        return unreadable(delivery, detail);
+    }
+    Read::Refused { event: Box::new(event), detail }
+}
+
+fn unreadable(delivery: &Delivery, detail: String) -> Read {
+    // It may repeat a word of the record, and PostgreSQL keeps no text with a NUL in it.
+    let detail = detail.replace('\0', "\u{fffd}");
+    Read::Unreadable { text: String::from_utf8_lossy(&delivery.payload).into_owned(), detail }
+}
+
+/// What is written at the end of a batch's transaction: the numbers that it saw, and how their events ended.
+///
+/// At the end, because other instances may wait for it: events of one stream come in all partitions.
+#[derive(Default)]
+#[must_use = "the events are not seen before this is written"]
+pub(super) struct Notes {
+    numbers: Numbers,
+    pub counts: Counts,
+}
+
+impl Notes {
+    pub async fn write(self, tx: &DatabaseTransaction, at: Timestamp) -> Result<(), BatchError> {
+        if !streams::see(tx, &self.numbers).await? {
+            return Err(BatchError::SeenMeanwhile);
+        }
+        Ok(self.counts.write(tx, at).await?)
+    }
+}
+
+/// Answers the events that are new, in order, and the unreadable ones; markers are counted here and go no further.
+pub(super) async fn fresh(
     tx: &DatabaseTransaction,
     batch: Vec<Read>,
-    at: Timestamp,
     tally: &mut Tally,
-) -> Result<Vec<Read>, BatchError> {
-    let mut streams: HashMap<StreamKey, Vec<u64>> = HashMap::new();
-    for read in &batch {
-        if let Read::Event(event) = read {
-            streams.entry(stream_of(event)).or_default().push(event.origin.n);
-        }
+) -> Result<(Vec<Read>, Notes), BatchError> {
+    let mut numbers = Numbers::new();
+    for event in batch.iter().filter_map(event_of) {
+        numbers.entry(stream_of(event)).or_default().push(number_of(event));
     }
-    let mut fresh: HashMap<StreamKey, std::vec::IntoIter<bool>> = HashMap::new();
-    for (stream, numbers) in streams {
-        let seen = streams::see(tx, &stream, &numbers).await?;
-        fresh.insert(stream, seen.into_iter());
-    }
+    let flags = streams::fresh(tx, &numbers).await?;
+    let mut flags: BTreeMap<StreamKey, std::vec::IntoIter<bool>> =
+        flags.into_iter().map(|(stream, flags)| (stream, flags.into_iter())).collect();
+    let mut notes = Notes::default();
     let mut new = Vec::with_capacity(batch.len());
     for read in batch {
-        let Read::Event(event) = &read else {
+        let Some(event) = event_of(&read) else {
             new.push(read);
             continue;
         };
         tally.last_received = Some(event.received_at);
         let stream = stream_of(event);
-        if fresh.get_mut(&stream).and_then(Iterator::next) != Some(true) {
+        if flags.get_mut(&stream).and_then(Iterator::next) != Some(true) {
             tally.redelivered += 1;
-        } else if event.account().is_none() {
-            streams::count(tx, &stream, Outcome::Marker, 1, at).await?;
+            continue;
+        }
+        notes.numbers.entry(stream.clone()).or_default().push(number_of(event));
+        if event.account().is_none() {
+            notes.counts.add(&stream, Outcome::Marker, 1);
             tally.add(Outcome::Marker, 1);
         } else {
             new.push(read);
         }
     }
-    Ok(new)
+    Ok((new, notes))
+}
+
+fn event_of(read: &Read) -> Option<&Event> {
+    match read {
+        Read::Event { event, .. } | Read::Refused { event, .. } => Some(event),
+        Read::Unreadable { .. } => None,
+    }
+}
+
+fn number_of(event: &Event) -> i64 {
+    i64::try_from(event.origin.n).unwrap_or(i64::MAX)
 }

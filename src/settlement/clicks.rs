@@ -1,7 +1,7 @@
 //! Clicks: stored in bulk, counted per day from the rows that were new.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -14,17 +14,18 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    batch::{BatchError, Read, Tally, decode, see},
+    batch::{BatchError, Notes, Read, Tally, decode, fresh},
     consumer::TakeBatch,
     conversions,
 };
 use crate::{
-    domain::{ids::AccountId, reason::Outcome, time::Timestamp},
+    domain::{reason::Outcome, time::Timestamp},
     events::{Body, Click, Event},
     ledger::{Intake, LedgerError, intake::stream_of},
     store::{
         entities::{click, click_rollup, link},
-        streams::{self, StreamKey},
+        partitions,
+        streams::StreamKey,
     },
     stream::Delivery,
 };
@@ -45,22 +46,44 @@ pub(super) struct ClickBatches {
     retention_days: u32,
     arrived: Arc<Notify>,
     links: HashMap<i64, LinkFacts>,
+    /// Days that have a partition.
+    days: BTreeSet<i32>,
+    /// Those of the batch under way.
+    new_days: BTreeSet<i32>,
 }
 
-/// A rollup's key: link, day, class, country, device.
-type RollupKey = (i64, i32, &'static str, String, String);
+/// Where a click came from, and what is counted of it.
+struct Origin<'a> {
+    stream: StreamKey,
+    day: i32,
+    /// Of the topic.
+    partition: i32,
+    click: &'a Click,
+    link: LinkFacts,
+}
+
+/// A rollup's key: link, day, class, country, device, partition of the topic. By the partition, instances that settle
+/// clicks of one link at once count in rows of their own.
+type RollupKey<'a> = (i64, i32, &'static str, &'a str, &'a str, i32);
 
 impl ClickBatches {
     /// `arrived` is told when clicks were stored.
     pub fn new(intake: Arc<Intake>, retention_days: u32, arrived: Arc<Notify>) -> Self {
-        Self { intake, retention_days, arrived, links: HashMap::new() }
+        Self {
+            intake,
+            retention_days,
+            arrived,
+            links: HashMap::new(),
+            days: BTreeSet::new(),
+            new_days: BTreeSet::new(),
+        }
     }
 
     /// Looks up the links of a batch that are not remembered.
-    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[Event]) -> Result<(), BatchError> {
+    async fn learn(&mut self, tx: &DatabaseTransaction, events: &[(Event, i32)]) -> Result<(), BatchError> {
         let mut unknown: Vec<i64> = events
             .iter()
-            .filter_map(|event| click_of(event))
+            .filter_map(|(event, _)| click_of(event))
             .map(|click| click.link.0)
             .filter(|id| !self.links.contains_key(id))
             .collect();
@@ -71,7 +94,8 @@ impl ClickBatches {
         }
         if self.links.len() + unknown.len() > REMEMBERED_LINKS {
             self.links.clear();
-            unknown = events.iter().filter_map(|event| click_of(event)).map(|click| click.link.0).collect();
+            unknown =
+                events.iter().filter_map(|(event, _)| click_of(event)).map(|click| click.link.0).collect();
         }
         for row in link::Entity::find().filter(link::Column::Id.is_in(unknown)).all(tx).await? {
             let facts =
@@ -86,19 +110,22 @@ impl ClickBatches {
         self.links.get(&click.link.0).copied().filter(|link| link.account == click.account.0)
     }
 
+    /// Stores events, each with the partition that it came in.
     async fn store(
         &mut self,
         tx: &DatabaseTransaction,
-        events: Vec<Event>,
+        events: Vec<(Event, i32)>,
         at: Timestamp,
+        notes: &mut Notes,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
         self.learn(tx, &events).await?;
         let oldest = at.day().saturating_sub_unsigned(self.retention_days);
         let mut rows = Vec::with_capacity(events.len());
-        let mut outcomes: BTreeMap<(StreamKey, Outcome), i64> = BTreeMap::new();
-        let mut origins: HashMap<Uuid, StreamKey> = HashMap::new();
-        for event in &events {
+        let mut days = BTreeSet::new();
+        let mut outcomes: BTreeMap<Outcome, u64> = BTreeMap::new();
+        let mut origins: HashMap<Uuid, Origin<'_>> = HashMap::with_capacity(events.len());
+        for (event, partition) in &events {
             let Some(click) = click_of(event) else {
                 return Err(LedgerError::NotFound("click in this event").into());
             };
@@ -107,40 +134,41 @@ impl ClickBatches {
                 Timestamp::of_uuid(event.id).ok_or(LedgerError::NotFound("time in the click id"))?;
             let stream = stream_of(event);
             if clicked_at.day() < oldest {
-                *outcomes.entry((stream, Outcome::Late)).or_default() += 1;
+                notes.counts.add(&stream, Outcome::Late, 1);
+                *outcomes.entry(Outcome::Late).or_default() += 1;
                 continue;
             }
-            // Until the insert says otherwise it was there.
-            *outcomes.entry((stream.clone(), Outcome::DuplicateDelivery)).or_default() += 1;
-            origins.insert(event.id, stream);
+            let day = clicked_at.day();
+            days.insert(day);
+            origins.insert(event.id, Origin { stream, day, partition: *partition, click, link });
             rows.push(row(event.id, clicked_at, click, link));
         }
-        let stored = if rows.is_empty() {
-            Vec::new()
-        } else {
-            let inserted = click::Entity::insert_many(rows)
-                .on_conflict_do_nothing_on([click::Column::Day, click::Column::Id])
-                .exec_with_returning_many(tx)
-                .await?;
-            match inserted {
-                TryInsertResult::Inserted(rows) => rows,
-                TryInsertResult::Empty | TryInsertResult::Conflicted => Vec::new(),
-            }
-        };
-        for row in &stored {
-            if let Some(stream) = origins.get(&row.id) {
-                *outcomes.entry((stream.clone(), Outcome::DuplicateDelivery)).or_default() -= 1;
-                *outcomes.entry((stream.clone(), Outcome::Stored)).or_default() += 1;
+        self.make_room(tx, &days).await?;
+        let stored = insert(tx, rows).await?;
+        let mut counted = Vec::with_capacity(stored.len());
+        for id in &stored {
+            if let Some(origin) = origins.remove(id) {
+                notes.counts.add(&origin.stream, Outcome::Stored, 1);
+                *outcomes.entry(Outcome::Stored).or_default() += 1;
+                counted.push(origin);
             }
         }
-        roll_up(tx, &stored).await?;
-        for ((stream, outcome), events) in outcomes {
-            if events != 0 {
-                streams::count(tx, &stream, outcome, events, at).await?;
-                tally.add(outcome, events.unsigned_abs());
-            }
+        // What is left was there before.
+        for origin in origins.values() {
+            notes.counts.add(&origin.stream, Outcome::DuplicateDelivery, 1);
+            *outcomes.entry(Outcome::DuplicateDelivery).or_default() += 1;
+        }
+        roll_up(tx, &counted).await?;
+        for (outcome, events) in outcomes {
+            tally.add(outcome, events);
         }
         Ok(())
+    }
+
+    /// Makes the partitions of these days, unless a batch that was committed has found or made them.
+    async fn make_room(&mut self, tx: &DatabaseTransaction, days: &BTreeSet<i32>) -> Result<(), BatchError> {
+        self.new_days = days.difference(&self.days).copied().collect();
+        Ok(partitions::ensure(tx, &self.new_days).await?)
     }
 }
 
@@ -152,23 +180,30 @@ impl TakeBatch for ClickBatches {
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
+        self.new_days.clear();
         let mut events = Vec::with_capacity(batch.len());
         let mut ids = HashSet::with_capacity(batch.len());
-        for read in see(tx, decode(batch)?, at, tally).await? {
+        let (batch, mut notes) = fresh(tx, decode(batch)?, tally).await?;
+        for read in batch {
             match read {
-                Read::Event(event) if ids.insert(event.id) => events.push(*event),
+                Read::Event { event, partition } if ids.insert(event.id) => events.push((*event, partition)),
                 // The same click twice in one batch, under two numbers.
-                Read::Event(event) => {
-                    streams::count(tx, &stream_of(&event), Outcome::DuplicateDelivery, 1, at).await?;
+                Read::Event { event, .. } => {
+                    notes.counts.add(&stream_of(&event), Outcome::DuplicateDelivery, 1);
                     tally.add(Outcome::DuplicateDelivery, 1);
                 }
-                Read::Unreadable { text, detail } => {
-                    self.intake.refuse(tx, AccountId(0), Err(&text), detail, at).await?;
-                    tally.add(Outcome::Rejected, 1);
+                Read::Refused { .. } | Read::Unreadable { .. } => {
+                    conversions::keep(&self.intake, tx, &read, None, at, &mut notes, tally).await?;
                 }
             }
         }
-        self.store(tx, events, at, tally).await
+        let stored = self.store(tx, events, at, &mut notes, tally).await;
+        if stored.is_err() {
+            // Somebody may have taken a partition away that was known to be there.
+            self.days.clear();
+        }
+        stored?;
+        notes.write(tx, at).await
     }
 
     async fn refuse(
@@ -179,10 +214,12 @@ impl TakeBatch for ClickBatches {
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
+        self.new_days.clear();
         conversions::refuse(&self.intake, tx, delivery, detail, at, tally).await
     }
 
     fn committed(&mut self) {
+        self.days.append(&mut self.new_days);
         self.arrived.notify_one();
     }
 }
@@ -228,34 +265,50 @@ fn row(id: Uuid, clicked_at: Timestamp, click: &Click, link: LinkFacts) -> click
     }
 }
 
-/// Adds rows that were stored to the counts of their day.
-async fn roll_up(tx: &DatabaseTransaction, stored: &[click::Model]) -> Result<(), BatchError> {
+/// Stores rows that are not there; answers the ids of those that were new.
+async fn insert(tx: &DatabaseTransaction, rows: Vec<click::ActiveModel>) -> Result<Vec<Uuid>, BatchError> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inserted = click::Entity::insert_many(rows)
+        .on_conflict_do_nothing_on([click::Column::Day, click::Column::Id])
+        .exec_with_returning_many(tx)
+        .await?;
+    Ok(match inserted {
+        TryInsertResult::Inserted(rows) => rows.into_iter().map(|row| row.id).collect(),
+        TryInsertResult::Empty | TryInsertResult::Conflicted => Vec::new(),
+    })
+}
+
+/// Adds clicks that were stored to the counts of their day.
+async fn roll_up(tx: &DatabaseTransaction, stored: &[Origin<'_>]) -> Result<(), BatchError> {
     use click_rollup::Column;
-    let mut counts: BTreeMap<RollupKey, (&click::Model, i64)> = BTreeMap::new();
-    for row in stored {
-        let class = crate::domain::traffic::TrafficClass::parse(&row.class)
-            .ok_or_else(|| LedgerError::Damaged { what: "click", detail: row.class.clone() })?;
-        let country = row.country.clone().unwrap_or_default();
-        let key = (row.link_id, row.day, class.as_str(), country, row.device.clone());
-        counts.entry(key).or_insert((row, 0)).1 += 1;
+    let mut counts: BTreeMap<RollupKey<'_>, (LinkFacts, i64)> = BTreeMap::new();
+    for origin in stored {
+        let click = origin.click;
+        let country = click.country.as_deref().unwrap_or_default();
+        let class = click.class.as_str();
+        let key = (click.link.0, origin.day, class, country, click.device.as_str(), origin.partition);
+        counts.entry(key).or_insert((origin.link, 0)).1 += 1;
     }
     if counts.is_empty() {
         return Ok(());
     }
-    let rows = counts.into_iter().map(|((link, day, class, country, device), (row, clicks))| {
-        click_rollup::ActiveModel {
-            link_id: Set(link),
-            day: Set(day),
-            class: Set(class.to_owned()),
-            country: Set(country),
-            device: Set(device),
-            partition: Set(0),
-            account_id: Set(row.account_id),
-            program_id: Set(row.program_id),
-            affiliate_id: Set(row.affiliate_id),
-            clicks: Set(clicks),
-        }
-    });
+    let rows =
+        counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
+            click_rollup::ActiveModel {
+                link_id: Set(link_id),
+                day: Set(day),
+                class: Set(class.to_owned()),
+                country: Set(country.to_owned()),
+                device: Set(device.to_owned()),
+                partition: Set(partition),
+                account_id: Set(link.account),
+                program_id: Set(link.program),
+                affiliate_id: Set(link.affiliate),
+                clicks: Set(clicks),
+            }
+        });
     let sum = Expr::col((click_rollup::Entity, Column::Clicks)).add(Expr::col(("excluded", Column::Clicks)));
     click_rollup::Entity::insert_many(rows)
         .on_conflict(

@@ -1,4 +1,9 @@
 //! The loop of a consumer: poll, take, commit with the position, one batch after another.
+//!
+//! Instances share the partitions of a topic. A batch may hold events of several of them; its transaction first moves
+//! the position of each from where this instance believes it to be. One that is elsewhere means that another instance
+//! has the partition: nothing of the batch takes effect, and the consumer begins again from the stored positions.
+//! That is normal when instances come and go, and an instance that was away too long is stopped by it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +36,15 @@ const FIRST_BATCH: usize = 50;
 /// Between two tries of what cannot go on.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// Tries of a batch that others are in the way of, before it is taken one by one.
+const TRIES: u32 = 4;
+
+/// Losing partitions to others for so long without a single batch in between is no rebalance any more.
+const LOST_TOO_LONG: Duration = Duration::from_secs(60);
+
+/// Without trouble for so long, a consumer that has nothing to do is well.
+const CALM: Duration = Duration::from_secs(2);
 
 /// Applies the events of a batch.
 pub(super) trait TakeBatch: Send + 'static {
@@ -69,6 +83,22 @@ pub(super) struct Consumer {
     next: BTreeMap<i32, i64>,
     /// Events of the next batch at most, so that its transaction takes about [`BATCH_TIME`].
     room: usize,
+    /// Partitions with an event that cannot take effect.
+    stuck: BTreeSet<i32>,
+    /// When something last could not go on.
+    troubled: Option<Instant>,
+    /// Since when nothing but batches that came too late.
+    lost_since: Option<Instant>,
+    /// Until the next try of what cannot go on.
+    pause: Duration,
+}
+
+/// How a batch ended.
+enum Ended {
+    Settled,
+    /// Begin again from the stored positions.
+    Lost,
+    Stuck(i32, BatchError),
 }
 
 impl Consumer {
@@ -82,6 +112,10 @@ impl Consumer {
             generation: None,
             next: BTreeMap::new(),
             room,
+            stuck: BTreeSet::new(),
+            troubled: None,
+            lost_since: None,
+            pause: RETRY_FIRST,
         }
     }
 
@@ -94,17 +128,16 @@ impl Consumer {
         }
     }
 
-    /// Goes to the stored position of every partition that is newly ours.
+    /// Goes to the stored positions when the assignment has changed. To those of all partitions: one that was ours
+    /// before may have been somebody else's in between.
     async fn take_over(&mut self, source: &mut impl EventSource) -> Result<(), String> {
         let assignment = source.assignment();
         if self.generation == Some(assignment.generation) {
             return Ok(());
         }
-        self.next.retain(|partition, _| assignment.partitions.contains(partition));
+        self.begin_again();
+        self.stuck.retain(|partition| assignment.partitions.contains(partition));
         for partition in assignment.partitions {
-            if self.next.contains_key(&partition) {
-                continue;
-            }
             let position = streams::position(self.store.reader(), self.topic.name(), partition)
                 .await
                 .map_err(|error| error.to_string())?;
@@ -123,11 +156,14 @@ impl Consumer {
 
     /// Takes a batch and moves the position, in one transaction.
     async fn commit(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Result<(), BatchError> {
-        let begun = Instant::now();
+        let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
         let tx = self.store.begin().await?;
-        taker.take(&tx, batch, Timestamp::now(), &mut tally).await?;
-        self.finish(tx, batch, taker, tally, begun).await
+        let ends = self.advance(&tx, batch).await?;
+        taker.take(&tx, batch, at, &mut tally).await?;
+        tx.commit().await?;
+        self.committed(ends, taker, tally, begun);
+        Ok(())
     }
 
     async fn refuse(
@@ -136,32 +172,45 @@ impl Consumer {
         delivery: &Delivery,
         detail: String,
     ) -> Result<(), BatchError> {
-        let begun = Instant::now();
+        let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
         let tx = self.store.begin().await?;
-        taker.refuse(&tx, delivery, detail, Timestamp::now(), &mut tally).await?;
-        self.finish(tx, std::slice::from_ref(delivery), taker, tally, begun).await
+        let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
+        taker.refuse(&tx, delivery, detail, at, &mut tally).await?;
+        tx.commit().await?;
+        self.committed(ends, taker, tally, begun);
+        Ok(())
     }
 
-    async fn finish(
-        &mut self,
-        tx: DatabaseTransaction,
+    /// Moves the positions behind `batch`, first of all: who is not the owner any more changes nothing else, and
+    /// waits for the owner's transaction before it has locked anything. In the order of partitions, so that those who
+    /// meet on several do not wait in a circle.
+    async fn advance(
+        &self,
+        tx: &DatabaseTransaction,
         batch: &[Delivery],
-        taker: &mut impl TakeBatch,
-        tally: Tally,
-        begun: Instant,
-    ) -> Result<(), BatchError> {
-        // In the order of partitions: consumers that meet on several rows take them in one order.
+    ) -> Result<BTreeMap<i32, i64>, BatchError> {
         let ends: BTreeMap<i32, i64> =
             batch.iter().map(|delivery| (delivery.partition, delivery.offset + 1)).collect();
         for (&partition, &end) in &ends {
             let from = self.next.get(&partition).copied().ok_or(BatchError::NotOwner)?;
-            if !streams::advance(&tx, self.topic.name(), partition, from, end).await? {
+            if !streams::advance(tx, self.topic.name(), partition, from, end).await? {
                 return Err(BatchError::NotOwner);
             }
         }
-        tx.commit().await?;
+        Ok(ends)
+    }
+
+    fn committed(
+        &mut self,
+        ends: BTreeMap<i32, i64>,
+        taker: &mut impl TakeBatch,
+        tally: Tally,
+        begun: Instant,
+    ) {
+        self.stuck.retain(|partition| !ends.contains_key(partition));
         self.next.extend(ends);
+        self.lost_since = None;
         taker.committed();
         for (outcome, events) in tally.outcomes {
             self.metrics.count(outcome, events);
@@ -173,23 +222,87 @@ impl Consumer {
             let lag = Timestamp::now().0.saturating_sub(received_at.0).max(0);
             self.metrics.lag.set(Duration::from_millis(lag.unsigned_abs()).as_secs_f64());
         }
-        Ok(())
     }
 
-    /// Takes a failed batch event by event, up to the first that cannot go on; answers why.
-    async fn one_by_one(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Option<BatchError> {
+    /// Lets a batch take effect. What cannot go on is read anew each time, so that it goes on when somebody has helped
+    /// in the log as well as in the store.
+    async fn settle(
+        &mut self,
+        taker: &mut impl TakeBatch,
+        batch: &[Delivery],
+        shutdown: &CancellationToken,
+    ) -> Ended {
+        let topic = self.topic.name();
+        let mut tries = 0;
+        let error = loop {
+            tries += 1;
+            match self.commit(taker, batch).await {
+                Ok(()) => return Ended::Settled,
+                Err(BatchError::NotOwner) => return Ended::Lost,
+                Err(error) if error.is_transient() && tries < TRIES && !shutdown.is_cancelled() => {
+                    info!(topic, %error, events = batch.len(), "a batch is taken again");
+                    self.metrics.conflicts.increment(1);
+                    sleep(RETRY_FIRST * tries).await;
+                }
+                Err(error) => break error,
+            }
+        };
+        warn!(topic, %error, events = batch.len(), "a batch failed, taking it one by one");
+        self.metrics.retried.increment(1);
+        self.one_by_one(taker, batch).await
+    }
+
+    /// Takes a failed batch event by event, up to the first that cannot go on.
+    async fn one_by_one(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Ended {
         for delivery in batch {
-            let error = match self.commit(taker, std::slice::from_ref(delivery)).await {
-                Ok(()) => continue,
-                Err(error) => error,
-            };
-            let Some(detail) = error.blames_the_event() else { return Some(error) };
-            warn!(topic = self.topic.name(), offset = delivery.offset, detail, "an event was refused");
-            if let Err(error) = self.refuse(taker, delivery, detail).await {
-                return Some(error);
+            let mut taken = self.commit(taker, std::slice::from_ref(delivery)).await;
+            if let Some(detail) = taken.as_ref().err().and_then(BatchError::blames_the_event) {
+                let (topic, partition, offset) = (self.topic.name(), delivery.partition, delivery.offset);
+                warn!(topic, partition, offset, detail, "an event was refused");
+                taken = self.refuse(taker, delivery, detail).await;
+            }
+            match taken {
+                Ok(()) => {}
+                Err(BatchError::NotOwner) => return Ended::Lost,
+                Err(error) => return Ended::Stuck(delivery.partition, error),
             }
         }
-        None
+        Ended::Settled
+    }
+
+    /// Another instance has a partition. Normal where instances come and go, unless nothing else happens.
+    async fn lost(&mut self, shutdown: &CancellationToken) {
+        self.metrics.lost_ownership.increment(1);
+        info!(topic = self.topic.name(), next = ?self.next, "another instance has moved the position");
+        let since = *self.lost_since.get_or_insert_with(Instant::now);
+        if since.elapsed() > LOST_TOO_LONG {
+            self.stall("partitions are always lost to another instance", shutdown).await;
+        } else {
+            wait(RETRY_FIRST, shutdown).await;
+        }
+        self.begin_again();
+    }
+
+    async fn stall(&mut self, detail: &str, shutdown: &CancellationToken) {
+        self.metrics.stalled.set(1.0);
+        error!(topic = self.topic.name(), next = ?self.next, detail, "settlement cannot go on");
+        wait(self.pause, shutdown).await;
+        self.pause = (self.pause * 2).min(RETRY_MOST);
+        self.troubled = Some(Instant::now());
+        self.begin_again();
+    }
+
+    /// Nothing has gone wrong; `settled`: something went well.
+    fn went_on(&mut self, settled: bool) {
+        let is_calm = settled || self.troubled.is_none_or(|troubled| troubled.elapsed() > CALM);
+        if self.stuck.is_empty() && is_calm {
+            self.metrics.stalled.set(0.0);
+            self.troubled = None;
+            self.pause = RETRY_FIRST;
+        }
+        if !settled {
+            self.lost_since = None;
+        }
     }
 }
 
@@ -201,7 +314,6 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
     shutdown: CancellationToken,
 ) {
     let topic = consumer.topic.name();
-    let mut pause = RETRY_FIRST;
     while !shutdown.is_cancelled() {
         let step = async {
             consumer.take_over(&mut source).await?;
@@ -215,16 +327,31 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
         let batch = match polled {
             Ok(batch) => batch,
             Err(detail) => {
-                stall(&consumer, &mut pause, &detail, &shutdown).await;
+                consumer.stall(&detail, &shutdown).await;
                 continue;
             }
         };
-        if !batch.is_empty() && !settle(&mut consumer, &mut taker, &batch, &mut pause, &shutdown).await {
+        // Not for partitions that are gone; what stays ours is read again from its stored position.
+        if consumer.generation != Some(source.assignment().generation) {
             consumer.begin_again();
             continue;
         }
-        consumer.metrics.stalled.set(0.0);
-        pause = RETRY_FIRST;
+        if batch.is_empty() {
+            consumer.went_on(false);
+            continue;
+        }
+        match consumer.settle(&mut taker, &batch, &shutdown).await {
+            Ended::Settled => consumer.went_on(true),
+            Ended::Lost => {
+                consumer.lost(&shutdown).await;
+                continue;
+            }
+            Ended::Stuck(partition, error) => {
+                consumer.stuck.insert(partition);
+                consumer.stall(&error.to_string(), &shutdown).await;
+                continue;
+            }
+        }
         let partitions: BTreeSet<i32> = batch.iter().map(|delivery| delivery.partition).collect();
         for partition in partitions {
             if let Some(&next) = consumer.next.get(&partition)
@@ -237,34 +364,9 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
     info!(topic, next = ?consumer.next, "consumer stopped");
 }
 
-/// Lets a batch take effect; `false`: begin again from the stored position. What cannot go on is read anew each time,
-/// so that it goes on when somebody has helped in the log as well as in the store.
-async fn settle(
-    consumer: &mut Consumer,
-    taker: &mut impl TakeBatch,
-    batch: &[Delivery],
-    pause: &mut Duration,
-    shutdown: &CancellationToken,
-) -> bool {
-    let error = match consumer.commit(taker, batch).await {
-        Ok(()) => return true,
-        Err(error) => error,
-    };
-    warn!(topic = consumer.topic.name(), %error, events = batch.len(), "a batch failed, taking it one by one");
-    consumer.metrics.retried.increment(1);
-    let Some(error) = consumer.one_by_one(taker, batch).await else { return true };
-    if !shutdown.is_cancelled() {
-        stall(consumer, pause, &error.to_string(), shutdown).await;
-    }
-    false
-}
-
-async fn stall(consumer: &Consumer, pause: &mut Duration, detail: &str, shutdown: &CancellationToken) {
-    consumer.metrics.stalled.set(1.0);
-    error!(topic = consumer.topic.name(), next = ?consumer.next, detail, "settlement cannot go on");
+async fn wait(time: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = sleep(*pause) => {}
+        () = sleep(time) => {}
     }
-    *pause = (*pause * 2).min(RETRY_MOST);
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    batch::{BatchError, Read, Tally, decode, see},
+    batch::{BatchError, Notes, Read, Tally, decode, fresh},
     consumer::TakeBatch,
 };
 use crate::{
     domain::{ids::AccountId, reason::Outcome, time::Timestamp},
     ledger::{Intake, intake::outcome},
+    store::accounts,
     stream::Delivery,
 };
 
@@ -35,19 +36,19 @@ impl TakeBatch for ConversionBatches {
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
-        for read in see(tx, decode(batch)?, at, tally).await? {
-            match read {
-                Read::Event(event) => {
-                    let effect = self.intake.receive(tx, &event, at).await?;
-                    tally.add(outcome(&effect), 1);
-                }
-                Read::Unreadable { text, detail } => {
-                    self.intake.refuse(tx, NOBODY, Err(&text), detail, at).await?;
-                    tally.add(Outcome::Rejected, 1);
-                }
+        let batch = decode(batch)?;
+        // All of them before anything else, in the order in which everybody takes them.
+        accounts::lock(tx, batch.iter().filter_map(account_of)).await?;
+        let (batch, mut notes) = fresh(tx, batch, tally).await?;
+        for read in batch {
+            if let Read::Event { event, .. } = &read {
+                let effect = self.intake.receive_counted(tx, event, at, &mut notes.counts).await?;
+                tally.add(outcome(&effect), 1);
+            } else {
+                keep(&self.intake, tx, &read, None, at, &mut notes, tally).await?;
             }
         }
-        Ok(())
+        notes.write(tx, at).await
     }
 
     async fn refuse(
@@ -62,6 +63,13 @@ impl TakeBatch for ConversionBatches {
     }
 }
 
+fn account_of(read: &Read) -> Option<AccountId> {
+    match read {
+        Read::Event { event, .. } => event.account(),
+        Read::Refused { .. } | Read::Unreadable { .. } => None,
+    }
+}
+
 /// Keeps one event that cannot take effect.
 pub(super) async fn refuse(
     intake: &Intake,
@@ -71,17 +79,30 @@ pub(super) async fn refuse(
     at: Timestamp,
     tally: &mut Tally,
 ) -> Result<(), BatchError> {
-    for read in see(tx, decode(std::slice::from_ref(delivery))?, at, tally).await? {
-        match read {
-            Read::Event(event) => {
-                let account = event.account().unwrap_or(NOBODY);
-                intake.refuse(tx, account, Ok(&event), detail.clone(), at).await?;
-            }
-            Read::Unreadable { text, .. } => {
-                intake.refuse(tx, NOBODY, Err(&text), detail.clone(), at).await?;
-            }
-        }
-        tally.add(Outcome::Rejected, 1);
+    let (batch, mut notes) = fresh(tx, decode(std::slice::from_ref(delivery))?, tally).await?;
+    for read in &batch {
+        keep(intake, tx, read, Some(&detail), at, &mut notes, tally).await?;
     }
+    notes.write(tx, at).await
+}
+
+/// Keeps a record as rejected; `why`: for another reason than what it holds.
+pub(super) async fn keep(
+    intake: &Intake,
+    tx: &DatabaseTransaction,
+    read: &Read,
+    why: Option<&str>,
+    at: Timestamp,
+    notes: &mut Notes,
+    tally: &mut Tally,
+) -> Result<(), BatchError> {
+    let (account, event, detail) = match read {
+        Read::Event { event, .. } => (event.account().unwrap_or(NOBODY), Ok(&**event), ""),
+        Read::Refused { event, detail } => (event.account().unwrap_or(NOBODY), Ok(&**event), detail.as_str()),
+        Read::Unreadable { text, detail } => (NOBODY, Err(text.as_str()), detail.as_str()),
+    };
+    let detail = why.unwrap_or(detail).to_owned();
+    intake.refuse(tx, account, event, detail, at, &mut notes.counts).await?;
+    tally.add(Outcome::Rejected, 1);
     Ok(())
 }

@@ -1,8 +1,10 @@
 //! Accounts and their tracking domains.
 
+use std::collections::BTreeSet;
+
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, Set, sea_query::OnConflict,
+    QueryOrder, QuerySelect, Set, sea_query::OnConflict,
 };
 
 use super::{
@@ -39,6 +41,28 @@ pub async fn create(
     let record = AccountRecord { id: AccountId(id), slug: slug.to_string(), fallback_url: None };
     catalog::publish(tx, CatalogRecord::Account(record)).await?;
     Ok(AccountId(id))
+}
+
+/// Locks accounts until the transaction ends, in the order in which everybody does: nobody else changes their money or
+/// rules meanwhile. An id that is no account's is passed over.
+pub async fn lock(
+    tx: &impl ConnectionTrait,
+    accounts: impl IntoIterator<Item = AccountId>,
+) -> Result<(), DbErr> {
+    let ids: BTreeSet<i64> = accounts.into_iter().map(|account| account.0).collect();
+    if ids.is_empty() {
+        return Ok(());
+    }
+    account::Entity::find()
+        .select_only()
+        .column(account::Column::Id)
+        .filter(account::Column::Id.is_in(ids))
+        .order_by_asc(account::Column::Id)
+        .lock_exclusive()
+        .into_tuple::<i64>()
+        .all(tx)
+        .await?;
+    Ok(())
 }
 
 /// Gives an account a host name under which its links and pixels live. `host`: lower case, without a port, and

@@ -12,18 +12,18 @@
 //! index. Locks are held to the end of the transaction, and all take them in this order, so that none waits in a
 //! circle:
 //!
-//! 1. numbers of new accounts, programs, affiliates and links ([`sequences`]), one kind at most;
-//! 2. accounts, by id: money and rules of an account change under the lock of its row;
-//! 3. the row that a command is about, and the number of the catalog's next version;
-//! 4. partitions that are made for a batch ([`partitions`]);
-//! 5. rollups, by their key;
-//! 6. streams and the counts of their outcomes, by their key ([`streams`]);
-//! 7. positions, by partition.
+//! 1. positions, by partition: a consumer that has lost its partition stops here and has locked nothing else;
+//! 2. accounts, by id ([`accounts::lock`]): money and rules of an account change under the lock of its row;
+//! 3. the rows that a command is about;
+//! 4. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
+//! 5. partitions that are made for a batch ([`partitions`]);
+//! 6. rollups, by their key;
+//! 7. streams and the counts of their outcomes, by their key ([`streams`]).
 //!
-//! A transaction that meets a circle all the same (a consumer that has lost its partition and does not know yet) is
-//! ended by the database and begun again: [`trouble`].
+//! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
 pub mod accounts;
+pub mod answers;
 pub mod catalog;
 pub mod entities;
 pub mod keys;
@@ -47,7 +47,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-pub use trouble::{ConnectError, Trouble, is_transient, is_unknown, trouble};
+pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
 
 /// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement, and below
 /// PostgreSQL's 65,535.
@@ -99,7 +99,10 @@ impl Store {
     /// may do it at once: one does, the others wait and find it done.
     pub async fn migrate(&self) -> Result<Vec<String>, ConnectError> {
         let pending = self.pending_migrations().await?;
-        if pending.is_empty() || !self.options.is_postgres() {
+        if pending.is_empty() {
+            return Ok(pending);
+        }
+        if !self.options.is_postgres() {
             migrations::Migrator::up(&self.writer, None).await?;
             return Ok(pending);
         }
@@ -158,6 +161,12 @@ impl Store {
 async fn pending_migrations(db: &DatabaseConnection) -> Result<Vec<String>, DbErr> {
     let pending = migrations::Migrator::get_pending_migrations_read_only(db).await?;
     Ok(pending.iter().map(|migration| migration.name().to_owned()).collect())
+}
+
+/// Lets transactions that work under the same keys take turns, until they end.
+async fn lock(tx: &impl ConnectionTrait, keys: Vec<i64>) -> Result<(), DbErr> {
+    // On SQLite every writer waits for every other.
+    if is_postgres(tx) { postgres::lock(tx, keys).await } else { Ok(()) }
 }
 
 fn is_postgres(db: &impl ConnectionTrait) -> bool {

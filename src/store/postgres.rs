@@ -1,7 +1,8 @@
 //! A store in PostgreSQL: pools, TLS, and the locks that only many processes need.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr, SqlxPostgresConnector, Statement,
     sqlx::{
@@ -67,18 +68,29 @@ fn connect_options(options: &StoreOptions) -> Result<PgConnectOptions, ConnectEr
     let milliseconds = |time: Duration| time.as_millis().to_string();
     let mut connect: PgConnectOptions = options.url.parse().map_err(|_| ConnectError::Url)?;
     connect = match &options.ca {
-        Some(ca) => connect.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert(ca),
+        Some(ca) => connect.ssl_mode(PgSslMode::VerifyFull).ssl_root_cert_from_pem(authorities(ca)?),
         None => connect.ssl_mode(PgSslMode::Prefer),
     };
     Ok(connect.application_name("waypost").disable_statement_logging().options([
         ("statement_timeout", milliseconds(options.statement_timeout)),
         ("lock_timeout", milliseconds(LOCK_TIMEOUT)),
+        ("client_min_messages", "warning".to_owned()),
         ("idle_in_transaction_session_timeout", milliseconds(IDLE_IN_TRANSACTION)),
         // The locks of a process whose machine is gone end with its connection.
         ("tcp_keepalives_idle", "30".to_owned()),
         ("tcp_keepalives_interval", "10".to_owned()),
         ("tcp_keepalives_count", "3".to_owned()),
     ]))
+}
+
+fn authorities(path: &Path) -> Result<Vec<u8>, ConnectError> {
+    let failed = |detail: String| ConnectError::Authorities { path: path.to_owned(), detail };
+    let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+    match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
+        Ok(found) if !found.is_empty() => Ok(pem),
+        Ok(_) => Err(failed("there is no certificate in it".to_owned())),
+        Err(error) => Err(failed(error.to_string())),
+    }
 }
 
 /// One connection without a pool: a pool would try again and again, and then only say that it timed out.

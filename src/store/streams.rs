@@ -1,12 +1,17 @@
 //! What settlement knows of each edge's streams: positions, the numbers it has seen, how many events ended how.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set,
+    ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
 
-use super::entities::{position, seen_range, stream_outcome};
+use super::{
+    INSERT_ROWS,
+    entities::{position, seen_range, stream_outcome},
+};
 use crate::domain::{reason::Outcome, time::Timestamp};
 
 /// One stream of one boot of one edge.
@@ -52,78 +57,182 @@ pub async fn advance(
     Ok(moved.rows_affected == 1)
 }
 
-/// Adds to the count of one outcome; below zero takes away.
-pub async fn count(
-    tx: &impl ConnectionTrait,
-    stream: &StreamKey,
-    outcome: Outcome,
-    events: i64,
-    at: Timestamp,
-) -> Result<(), DbErr> {
-    use stream_outcome::Column;
-    let row = stream_outcome::ActiveModel {
+/// How many events ended how: collected while a transaction goes on and written at its end, all at once and in the
+/// order of their keys, so that transactions that meet on them never wait in a circle.
+#[derive(Clone, Debug, Default)]
+#[must_use = "every event has an outcome that is counted: write them"]
+pub struct Counts(BTreeMap<(StreamKey, Outcome), i64>);
+
+impl Counts {
+    /// Adds to the count of one outcome; below zero takes away.
+    pub fn add(&mut self, stream: &StreamKey, outcome: Outcome, events: i64) {
+        *self.0.entry((stream.clone(), outcome)).or_default() += events;
+    }
+
+    /// One event ended otherwise than it was counted.
+    pub fn recount(&mut self, stream: &StreamKey, from: Outcome, to: Outcome) {
+        self.add(stream, from, -1);
+        self.add(stream, to, 1);
+    }
+
+    pub async fn write(self, tx: &impl ConnectionTrait, at: Timestamp) -> Result<(), DbErr> {
+        use stream_outcome::Column;
+        let changed = self.0.into_iter().filter(|(_, events)| *events != 0);
+        let mut rows: Vec<_> = changed
+            .map(|((stream, outcome), events)| stream_outcome::ActiveModel {
+                edge: Set(stream.edge),
+                boot: Set(stream.boot),
+                stream: Set(stream.stream),
+                outcome: Set(outcome.as_str().to_owned()),
+                events: Set(events),
+                last_at: Set(at.0),
+            })
+            .collect();
+        let sum =
+            Expr::col((stream_outcome::Entity, Column::Events)).add(Expr::col(("excluded", Column::Events)));
+        while !rows.is_empty() {
+            let chunk = rows.drain(..rows.len().min(INSERT_ROWS));
+            stream_outcome::Entity::insert_many(chunk)
+                .on_conflict(
+                    OnConflict::columns([Column::Edge, Column::Boot, Column::Stream, Column::Outcome])
+                        .value(Column::Events, sum.clone())
+                        .update_column(Column::LastAt)
+                        .to_owned(),
+                )
+                .exec_without_returning(tx)
+                .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Numbers of streams, in the order in which they came.
+pub type Numbers = BTreeMap<StreamKey, Vec<i64>>;
+
+/// Which of these numbers are new, in the order given; a number that comes twice is new once.
+///
+/// Takes no lock: another transaction may be noting the same ones. [`see`] finds that out.
+pub async fn fresh(
+    db: &impl ConnectionTrait,
+    numbers: &Numbers,
+) -> Result<BTreeMap<StreamKey, Vec<bool>>, DbErr> {
+    let known = touching(db, numbers).await?;
+    let flags = numbers.iter().map(|(stream, numbers)| {
+        let mut ranges = known.get(stream).cloned().unwrap_or_default();
+        (stream.clone(), numbers.iter().map(|n| insert(&mut ranges, *n)).collect())
+    });
+    Ok(flags.collect())
+}
+
+/// Notes numbers as seen. `false`: some were seen before, so that what was done with them must not be committed.
+///
+/// Events of one stream come in several partitions, which several processes read. They take turns here, so this comes
+/// last in a transaction.
+pub async fn see(tx: &impl ConnectionTrait, numbers: &Numbers) -> Result<bool, DbErr> {
+    if numbers.is_empty() {
+        return Ok(true);
+    }
+    super::lock(tx, numbers.keys().map(lock_of).collect()).await?;
+    let known = touching(tx, numbers).await?;
+    let mut gone = Condition::any();
+    let mut changed = Vec::new();
+    for (stream, numbers) in numbers {
+        let before = known.get(stream).map_or(&[][..], Vec::as_slice);
+        let mut ranges = before.to_vec();
+        if !numbers.iter().all(|n| insert(&mut ranges, *n)) {
+            return Ok(false);
+        }
+        let firsts: BTreeSet<i64> = ranges.iter().map(|range| range.0).collect();
+        let merged = before.iter().map(|range| range.0).filter(|first| !firsts.contains(first));
+        gone = gone.add_option(gone_of(stream, merged.collect()));
+        let before: BTreeSet<_> = before.iter().copied().collect();
+        changed.extend(
+            ranges.into_iter().filter(|range| !before.contains(range)).map(|range| row(stream, range)),
+        );
+    }
+    if !gone.is_empty() {
+        seen_range::Entity::delete_many().filter(gone).exec(tx).await?;
+    }
+    write_ranges(tx, changed).await?;
+    Ok(true)
+}
+
+/// The key of a stream's advisory lock. Streams that share one by chance take turns without need, that is all.
+fn lock_of(stream: &StreamKey) -> i64 {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(stream.boot.as_bytes()).update(stream.edge.as_bytes()).update(b"\0");
+    let hash = hasher.update(stream.stream.as_bytes()).finalize();
+    let mut key = [0; 8];
+    key.copy_from_slice(&hash.as_bytes()[..8]);
+    i64::from_be_bytes(key)
+}
+
+fn is_stream(stream: &StreamKey) -> Condition {
+    use seen_range::Column;
+    Condition::all()
+        .add(Column::Edge.eq(&stream.edge))
+        .add(Column::Boot.eq(stream.boot))
+        .add(Column::Stream.eq(&stream.stream))
+}
+
+fn gone_of(stream: &StreamKey, firsts: Vec<i64>) -> Option<Condition> {
+    (!firsts.is_empty()).then(|| is_stream(stream).add(seen_range::Column::First.is_in(firsts)))
+}
+
+fn row(stream: &StreamKey, (first, last): (i64, i64)) -> seen_range::ActiveModel {
+    seen_range::ActiveModel {
         edge: Set(stream.edge.clone()),
         boot: Set(stream.boot),
         stream: Set(stream.stream.clone()),
-        outcome: Set(outcome.as_str().to_owned()),
-        events: Set(events),
-        last_at: Set(at.0),
-    };
-    let sum = Expr::col((stream_outcome::Entity, Column::Events)).add(events);
-    stream_outcome::Entity::insert(row)
-        .on_conflict(
-            OnConflict::columns([Column::Edge, Column::Boot, Column::Stream, Column::Outcome])
-                .value(Column::Events, sum)
-                .update_column(Column::LastAt)
-                .to_owned(),
-        )
-        .exec_without_returning(tx)
-        .await?;
-    Ok(())
+        first: Set(first),
+        last: Set(last),
+    }
 }
 
-/// One event ended otherwise than it was counted.
-pub async fn recount(
+/// The ranges that hold these numbers, lie between them or touch them.
+async fn touching(
+    db: &impl ConnectionTrait,
+    numbers: &Numbers,
+) -> Result<BTreeMap<StreamKey, Vec<(i64, i64)>>, DbErr> {
+    use seen_range::Column;
+    let mut any = Condition::any();
+    for (stream, numbers) in numbers {
+        if let (Some(min), Some(max)) = (numbers.iter().min(), numbers.iter().max()) {
+            any = any.add(
+                is_stream(stream)
+                    .add(Column::Last.gte(min.saturating_sub(1)))
+                    .add(Column::First.lte(max.saturating_add(1))),
+            );
+        }
+    }
+    let mut known: BTreeMap<StreamKey, Vec<(i64, i64)>> = BTreeMap::new();
+    if any.is_empty() {
+        return Ok(known);
+    }
+    for row in seen_range::Entity::find().filter(any).order_by_asc(Column::First).all(db).await? {
+        let stream = StreamKey { edge: row.edge, boot: row.boot, stream: row.stream };
+        known.entry(stream).or_default().push((row.first, row.last));
+    }
+    Ok(known)
+}
+
+async fn write_ranges(
     tx: &impl ConnectionTrait,
-    stream: &StreamKey,
-    from: Outcome,
-    to: Outcome,
-    at: Timestamp,
+    mut changed: Vec<seen_range::ActiveModel>,
 ) -> Result<(), DbErr> {
-    if from != to {
-        count(tx, stream, from, -1, at).await?;
-        count(tx, stream, to, 1, at).await?;
+    use seen_range::Column;
+    while !changed.is_empty() {
+        let chunk = changed.drain(..changed.len().min(INSERT_ROWS));
+        seen_range::Entity::insert_many(chunk)
+            .on_conflict(
+                OnConflict::columns([Column::Edge, Column::Boot, Column::Stream, Column::First])
+                    .update_column(Column::Last)
+                    .to_owned(),
+            )
+            .exec_without_returning(tx)
+            .await?;
     }
     Ok(())
-}
-
-/// Notes numbers as seen and answers those that were new, in the order given.
-pub async fn see(tx: &impl ConnectionTrait, stream: &StreamKey, numbers: &[u64]) -> Result<Vec<bool>, DbErr> {
-    let numbers: Vec<i64> = numbers.iter().map(|n| i64::try_from(*n).unwrap_or(i64::MAX)).collect();
-    let (Some(min), Some(max)) = (numbers.iter().min(), numbers.iter().max()) else { return Ok(Vec::new()) };
-    let known = touching(tx, stream, *min, *max).await?;
-    let mut ranges: Vec<(i64, i64)> = known.iter().map(|row| (row.first, row.last)).collect();
-    let fresh = numbers.iter().map(|n| insert(&mut ranges, *n)).collect();
-    write_ranges(tx, stream, &known, &ranges).await?;
-    Ok(fresh)
-}
-
-async fn touching(
-    tx: &impl ConnectionTrait,
-    stream: &StreamKey,
-    min: i64,
-    max: i64,
-) -> Result<Vec<seen_range::Model>, DbErr> {
-    use seen_range::Column;
-    seen_range::Entity::find()
-        .filter(Column::Edge.eq(&stream.edge))
-        .filter(Column::Boot.eq(stream.boot))
-        .filter(Column::Stream.eq(&stream.stream))
-        .filter(Column::Last.gte(min.saturating_sub(1)))
-        .filter(Column::First.lte(max.saturating_add(1)))
-        .order_by_asc(Column::First)
-        .all(tx)
-        .await
 }
 
 /// Puts `n` into sorted ranges that do not touch; `false`: it was there.
@@ -145,51 +254,6 @@ fn insert(ranges: &mut Vec<(i64, i64)>, n: i64) -> bool {
         _ => ranges.insert(at, (n, n)),
     }
     true
-}
-
-async fn write_ranges(
-    tx: &impl ConnectionTrait,
-    stream: &StreamKey,
-    known: &[seen_range::Model],
-    ranges: &[(i64, i64)],
-) -> Result<(), DbErr> {
-    use seen_range::Column;
-    let gone: Vec<i64> = known
-        .iter()
-        .map(|row| row.first)
-        .filter(|first| !ranges.iter().any(|range| range.0 == *first))
-        .collect();
-    if !gone.is_empty() {
-        seen_range::Entity::delete_many()
-            .filter(Column::Edge.eq(&stream.edge))
-            .filter(Column::Boot.eq(stream.boot))
-            .filter(Column::Stream.eq(&stream.stream))
-            .filter(Column::First.is_in(gone))
-            .exec(tx)
-            .await?;
-    }
-    let changed: Vec<_> = ranges
-        .iter()
-        .filter(|range| !known.iter().any(|row| (row.first, row.last) == **range))
-        .map(|(first, last)| seen_range::ActiveModel {
-            edge: Set(stream.edge.clone()),
-            boot: Set(stream.boot),
-            stream: Set(stream.stream.clone()),
-            first: Set(*first),
-            last: Set(*last),
-        })
-        .collect();
-    if !changed.is_empty() {
-        seen_range::Entity::insert_many(changed)
-            .on_conflict(
-                OnConflict::columns([Column::Edge, Column::Boot, Column::Stream, Column::First])
-                    .update_column(Column::Last)
-                    .to_owned(),
-            )
-            .exec_without_returning(tx)
-            .await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! What failed in a database, and whether the same work may succeed when it is done again.
 
+use std::path::PathBuf;
+
 use sea_orm::{DbErr, RuntimeErr, SqlxPostgresError, SqlxSqliteError, sqlx};
 
 /// A failure that passes.
@@ -16,6 +18,8 @@ pub enum Trouble {
 pub enum ConnectError {
     #[error("the URL of the store cannot be read")]
     Url,
+    #[error("the authorities in {path} cannot be used: {detail}")]
+    Authorities { path: PathBuf, detail: String },
     #[error("{address} cannot be reached: {detail}")]
     Unreachable { address: String, detail: String },
     #[error("{address} was not proven by TLS: {detail}")]
@@ -24,7 +28,7 @@ pub enum ConnectError {
     Denied { address: String, detail: String },
     #[error("{address} has no such database: {detail}")]
     NoDatabase { address: String, detail: String },
-    #[error("the database at {address} is in {encoding}, not in UTF8")]
+    #[error("the database of {address} is in {encoding}, not in UTF8")]
     Encoding { address: String, encoding: String },
     #[error(transparent)]
     Store(#[from] DbErr),
@@ -63,6 +67,14 @@ pub fn is_unknown(commit: &DbErr) -> bool {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
         )
     )
+}
+
+/// Whether the database refuses a value as such, whatever else is done: it would refuse it again.
+pub fn is_refused_value(error: &DbErr) -> bool {
+    let Some(sqlx::Error::Database(error)) = sqlx_error(error) else { return false };
+    let state = error.try_downcast_ref::<SqlxPostgresError>().map_or("", SqlxPostgresError::code);
+    // Data exceptions; a text that is too long for an index.
+    state.starts_with("22") || state == "54000"
 }
 
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {

@@ -26,6 +26,10 @@ pub struct ConsumerMetrics {
     pub settle: Histogram,
     /// Batches that failed and were tried again one by one.
     pub retried: Counter,
+    /// Transactions that were begun again because somebody was in the way.
+    pub conflicts: Counter,
+    /// Batches that came too late: another instance has the partition.
+    pub lost_ownership: Counter,
     /// 1 while the consumer cannot go on: somebody has to look.
     pub stalled: Gauge,
     /// Time from receipt to settlement of the last event.
@@ -70,6 +74,16 @@ impl ConsumerMetrics {
             retried: counter_with(
                 "waypost_settle_retries_total",
                 "Batches that failed and were tried again event by event.",
+                &label,
+            ),
+            conflicts: counter_with(
+                "waypost_settlement_conflicts_total",
+                "Transactions that were begun again because another was in the way.",
+                &label,
+            ),
+            lost_ownership: counter_with(
+                "waypost_settlement_lost_ownership_total",
+                "Batches that were given up because another instance had moved the position.",
                 &label,
             ),
             stalled: gauge_with(

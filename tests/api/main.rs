@@ -8,6 +8,8 @@
 )]
 
 mod access;
+#[path = "../support/sqlite.rs"]
+mod backend;
 mod demo;
 mod document;
 mod idempotency;

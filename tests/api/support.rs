@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, Method};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
@@ -24,6 +23,8 @@ use waypost::{
     telemetry::api::ApiMetrics,
 };
 
+use crate::backend::Database;
+
 pub fn sealing() -> SealingKeys {
     SealingKeys::new(&[[3; 32]]).unwrap()
 }
@@ -36,7 +37,7 @@ pub struct Server {
     pub shop: Client,
     stop: Option<DropGuard>,
     serving: JoinHandle<std::io::Result<()>>,
-    _folder: TempDir,
+    pub database: Database,
 }
 
 /// One account's key.
@@ -95,8 +96,8 @@ impl Server {
     }
 
     pub async fn start_with(settings: ApiSettings, demo: impl FnOnce(AccountId) -> Option<DemoPage>) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
+        let database = Database::create().await;
+        let store = database.store().await;
         let ring = KeyRing::new(vec![TokenKey { id: 1, state: KeyState::Active, secret: [7; 32] }]).unwrap();
         let intake =
             Arc::new(Intake::new(Arc::new(ring), Terms { max_age_days: 30, pending_time_ms: 60_000 }));
@@ -114,7 +115,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(api::serve(listener, parts, stop.clone()));
-        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, _folder: folder }
+        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, database }
     }
 
     /// Another account, with a key of its own.

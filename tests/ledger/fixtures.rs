@@ -10,7 +10,6 @@ use std::{
 
 use sea_orm::{ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder};
 use serde_json::json;
-use tempfile::TempDir;
 use uuid::{Builder, Uuid};
 use waypost::{
     domain::{
@@ -29,9 +28,12 @@ use waypost::{
     store::{
         Store, accounts,
         entities::{balance, click, commission_line, conversion, customer, posting, refund, rejected_event},
+        partitions,
         streams::{self, StreamKey},
     },
 };
+
+use crate::backend::Database;
 
 /// 2026-03-01T12:00:00Z: when things happen unless a test says otherwise.
 pub const NOW: Timestamp = Timestamp(1_772_366_400_000);
@@ -46,12 +48,12 @@ pub const JANE: AffiliateId = AffiliateId(1);
 pub const JANES_LINK: LinkId = LinkId(1);
 
 pub struct Shop {
-    _folder: TempDir,
     pub store: Store,
     pub account: AccountId,
     pub keys: Arc<KeyRing>,
     pub intake: Intake,
     numbers: AtomicU64,
+    _database: Database,
 }
 
 /// A ring whose active key has this id.
@@ -137,14 +139,14 @@ impl Shop {
     }
 
     pub async fn empty() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
+        let database = Database::create().await;
+        let store = database.store().await;
         let tx = store.begin().await.unwrap();
         let account = accounts::create(&tx, &"demo".parse().unwrap(), "Demo", OPENED).await.unwrap();
         tx.commit().await.unwrap();
         let keys = ring(1, &[]);
         let intake = Intake::new(keys.clone(), TERMS);
-        Self { _folder: folder, store, account, keys, intake, numbers: AtomicU64::new(1) }
+        Self { store, account, keys, intake, numbers: AtomicU64::new(1), _database: database }
     }
 
     /// A program with an approved affiliate and their link, whose code is the affiliate's slug.
@@ -286,8 +288,9 @@ impl Shop {
     pub async fn receive_at(&self, event: &Event, at: Timestamp) -> Effect {
         let tx = self.store.begin().await.unwrap();
         let stream = StreamKey { edge: "edge-1".to_owned(), boot: BOOT, stream: "conversions/0".to_owned() };
-        streams::see(&tx, &stream, &[event.origin.n]).await.unwrap();
+        let numbers = [(stream, vec![event.origin.n.cast_signed()])].into();
         let effect = self.intake.receive(&tx, event, at).await.unwrap();
+        assert!(streams::see(&tx, &numbers).await.unwrap());
         tx.commit().await.unwrap();
         effect
     }
@@ -369,6 +372,7 @@ impl Shop {
             duplicate_of: None,
         };
         let tx = self.store.begin().await.unwrap();
+        partitions::ensure(&tx, &[row.day].into()).await.unwrap();
         click::Entity::insert(row.into_active_model()).exec_without_returning(&tx).await.unwrap();
         tx.commit().await.unwrap();
     }

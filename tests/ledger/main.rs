@@ -4,6 +4,8 @@
 
 mod amounts;
 mod attribution;
+#[path = "../support/sqlite.rs"]
+mod backend;
 mod concurrency;
 mod duplicates;
 mod fixtures;

@@ -2,8 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../support/sqlite.rs"]
+mod backend;
+mod days;
 mod fixtures;
 mod once;
+mod poison;
 mod stalls;
 mod sums;
 mod waiting;

@@ -4,7 +4,8 @@
 
 use std::env;
 
-fn named(variable: &str) -> String {
+/// What `scripts/services` exports under this name.
+pub fn named(variable: &str) -> String {
     let missing = format!("{variable} is not set: run `eval \"$(scripts/services start)\"`, or scripts/test");
     env::var(variable).expect(&missing)
 }
@@ -22,4 +23,24 @@ pub fn redis() -> String {
 /// URL of a PostgreSQL whose user may create databases.
 pub fn postgres() -> String {
     named("WAYPOST_TEST_POSTGRES")
+}
+
+/// URL of the same Redis with TLS.
+pub fn redis_tls() -> String {
+    named("WAYPOST_TEST_REDIS_TLS")
+}
+
+/// URL of the same Redis with the name and password of a user.
+pub fn redis_user() -> String {
+    named("WAYPOST_TEST_REDIS_USER")
+}
+
+/// The authority whose word proves all of them.
+pub fn ca() -> String {
+    named("WAYPOST_TEST_CA")
+}
+
+/// An authority that proves none of them.
+pub fn wrong_ca() -> String {
+    named("WAYPOST_TEST_WRONG_CA")
 }

@@ -70,7 +70,7 @@ impl Rejected {
             reason: row.reason,
             detail: row.detail,
             warnings: row.warnings,
-            reported: report::of_event(row.event),
+            reported: report::of_event(serde_json::from_str(&row.event).unwrap_or_default()),
             received_at: convert::time(row.received_at),
             rejected_at: convert::time(row.rejected_at),
             retried_at: row.retried_at.map(convert::time),

@@ -15,7 +15,8 @@ pub struct Model {
     /// What a reader needs to repair it.
     pub detail: Option<String>,
     pub warnings: Json,
-    pub event: Json,
+    /// JSON as text: it may hold what a database's JSON cannot.
+    pub event: String,
     pub received_at: i64,
     pub rejected_at: i64,
     /// When it was sent again with success.

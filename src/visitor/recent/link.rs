@@ -60,6 +60,10 @@ impl Link {
         Self { state: receiver, wanted }
     }
 
+    pub(super) fn is_up(&self) -> bool {
+        matches!(*self.state.borrow(), State::Up(_))
+    }
+
     /// The connection, once it is made.
     ///
     /// # Errors

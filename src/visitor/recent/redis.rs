@@ -153,13 +153,20 @@ impl RedisRecentVisits {
     }
 
     async fn ask(&self, visits: &[Visit]) -> Result<Vec<Answer>, Arc<str>> {
-        let link = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % self.links.len()];
+        let link = self.link();
         let up = link.up().await?;
         self.server.ask(up.connection.clone(), visits).await.map_err(|error| {
             // Broken, or not the primary any more: another one may do better.
             link.renew(&up);
             error.to_string().into()
         })
+    }
+
+    /// Each in turn, those without a connection left out as long as another has one.
+    fn link(&self) -> &Link {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let in_turn = |n: usize| &self.links[turn.wrapping_add(n) % self.links.len()];
+        (0..self.links.len()).map(in_turn).find(|link| link.is_up()).unwrap_or_else(|| in_turn(0))
     }
 
     fn failed(&self, leave: Leave<'_>, why: &Unanswered) {

@@ -21,7 +21,10 @@ use redis::{
     io::tcp::TcpSettings,
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
-use rustls::pki_types::{CertificateDer, pem::PemObject};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
 use uuid::Uuid;
 
 use super::Visit;
@@ -43,7 +46,7 @@ pub enum ServerError {
     Url(#[from] RedisUrlError),
     #[error("`redis.ca` {}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
-    #[error("`redis.ca` {}: has no certificate in PEM", path.display())]
+    #[error("`redis.ca` {} is not a file of certificates in PEM", path.display())]
     NoCertificate { path: PathBuf },
     #[error("Redis cannot be used: {0}")]
     Client(RedisError),
@@ -291,7 +294,10 @@ fn authorities(settings: &RedisSettings) -> Result<Option<TlsCertificates>, Serv
         return Ok(None);
     }
     let pem = fs::read(path).map_err(|source| ServerError::Unreadable { path: path.clone(), source })?;
-    if CertificateDer::pem_slice_iter(&pem).next().is_none() {
+    let mut trusted = RootCertStore::empty();
+    let valid = CertificateDer::pem_slice_iter(&pem)
+        .all(|certificate| certificate.is_ok_and(|it| trusted.add(it).is_ok()));
+    if !valid || trusted.is_empty() {
         return Err(ServerError::NoCertificate { path: path.clone() });
     }
     Ok(Some(TlsCertificates { client_tls: None, root_cert: Some(pem) }))

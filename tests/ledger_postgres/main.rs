@@ -1,0 +1,34 @@
+//! The ledger on PostgreSQL: the tests of `tests/ledger`, and what only many connections can do to it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "../ledger/amounts.rs"]
+mod amounts;
+#[path = "../ledger/attribution.rs"]
+mod attribution;
+#[path = "../support/postgres.rs"]
+mod backend;
+#[path = "../ledger/concurrency.rs"]
+mod concurrency;
+#[path = "../ledger/duplicates.rs"]
+mod duplicates;
+#[path = "../ledger/fixtures.rs"]
+mod fixtures;
+#[path = "../ledger/held.rs"]
+mod held;
+#[path = "../ledger/histories.rs"]
+mod histories;
+#[path = "../ledger/isolation.rs"]
+mod isolation;
+#[path = "../ledger/journal.rs"]
+mod journal;
+#[path = "../ledger/pending.rs"]
+mod pending;
+#[path = "../ledger/refunds.rs"]
+mod refunds;
+#[path = "../ledger/review.rs"]
+mod review;
+#[path = "../ledger/rules.rs"]
+mod rules;
+#[path = "../support/services.rs"]
+mod services;
