@@ -293,11 +293,31 @@ mod tests {
         assert!(table.places.iter(&guard).all(|(_, place)| !place.entries().is_empty()));
     }
 
+    /// Of links that share places, one after another is forgotten.
+    fn check_forgetting(steps: &[LinkStep]) {
+        let collector = Arc::new(Collector::new());
+        let table = LinkTable::new(Collides, &collector);
+        let guard = collector.enter();
+        for step in steps {
+            table.apply(step.version, &step.link, &guard);
+        }
+        let mut live: Vec<LinkId> =
+            newest(steps).values().filter(|link| !link.deleted).map(|link| link.id).collect();
+        for id in (0..6).map(LinkId) {
+            table.forget(id, &guard);
+            live.retain(|other| *other != id);
+            assert_eq!(table.len(), live.len());
+            assert!(live.iter().all(|id| table.by_id(*id, &guard).is_some()));
+        }
+        assert_eq!((table.known.len(), table.places.len()), (0, 0));
+    }
+
     proptest! {
         #[test]
         fn the_order_of_arrival_does_not_matter(steps in link_steps().prop_flat_map(shuffled)) {
             check(RandomState::new(), &steps);
             check(Collides, &steps);
+            check_forgetting(&steps);
         }
     }
 

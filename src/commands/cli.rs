@@ -108,6 +108,9 @@ pub enum Command {
     /// Settings: check
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The catalog that edges get by Kafka: publish it anew
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// The secrets of programs: seal anew
     #[command(subcommand)]
     Secrets(SecretsCommand),
@@ -309,6 +312,20 @@ fn time(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Publish everything anew, as newer than all that edges have, and remove what the store does not have
+    #[command(
+        after_long_help = "For a store that was restored from an older copy. Edges keep the newest version of each \
+                           thing, and a restored store has lost the newest ones: `waypost settle` then publishes \
+                           nothing and says so, until this was run. Edges serve on meanwhile."
+    )]
+    Republish(RepublishArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RepublishArgs {}
+
+#[derive(Clone, Debug, Subcommand)]
 pub enum SecretsCommand {
     /// Seal every secret in the store with the first of secrets.keys
     #[command(
@@ -407,6 +424,7 @@ impl Cli {
             | Command::Topics(_)
             | Command::Account(_)
             | Command::Key(_)
+            | Command::Catalog(_)
             | Command::Secrets(_)
             | Command::Link(_)
             | Command::Reconcile(_)

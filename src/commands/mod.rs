@@ -20,13 +20,14 @@ mod parts;
 mod process;
 mod reconcile;
 mod replay;
+mod republish;
 mod reseal;
 pub mod secrets;
 mod settle;
 mod spool;
 mod topics;
 
-use cli::{Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
+use cli::{CatalogCommand, Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
 use exit::{Code, Failure};
 
 use crate::{config, telemetry::logs};
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
+        Command::Catalog(CatalogCommand::Republish(_)) => republish::run(settings),
         Command::Secrets(SecretsCommand::Reseal(_)) => reseal::run(settings),
         Command::Reconcile(args) => reconcile::run(args, settings),
         Command::Replay(args) => replay::run(args, settings),

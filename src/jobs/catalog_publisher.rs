@@ -126,7 +126,8 @@ impl Publisher {
             self.metrics.leader.set(0.0);
             match stopped {
                 Ok(()) => return,
-                Err(Stop::Lost) => {}
+                // What was wrong is the other process's to say now.
+                Err(Stop::Lost) => self.metrics.stalled.set(0.0),
                 Err(stop) => {
                     self.metrics.failures.increment(1);
                     self.metrics.stalled.set(if matches!(stop, Stop::Stalled(_)) { 1.0 } else { 0.0 });

@@ -3,5 +3,6 @@
 pub mod audit;
 pub mod catalog_feed;
 pub mod catalog_publisher;
+pub mod catalog_republish;
 pub mod catalog_topic;
 pub mod retention;

@@ -18,7 +18,8 @@
 //! 4. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
 //! 5. partitions that are made for a batch ([`partitions`]);
 //! 6. rollups, by their key;
-//! 7. streams and the counts of their outcomes, by their key ([`streams`]).
+//! 7. streams and the counts of their outcomes, by their key ([`streams`]);
+//! 8. how far the catalog was published ([`publications`]).
 //!
 //! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
