@@ -25,6 +25,7 @@
 
 pub mod accounts;
 pub mod answers;
+pub mod bulk;
 pub mod catalog;
 pub mod entities;
 pub mod keys;
@@ -134,6 +135,15 @@ impl Store {
         } else {
             self.reader.begin().await
         }
+    }
+
+    /// As [`Self::snapshot`], for reading all there is: no statement of it is cut off for its time.
+    pub async fn long_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let snapshot = self.snapshot().await?;
+        if is_postgres(&snapshot) {
+            snapshot.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        }
+        Ok(snapshot)
     }
 
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.
