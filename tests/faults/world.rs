@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use sea_orm::{ConnectionTrait, Database};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -84,6 +85,8 @@ impl World {
         let disks = mount_disks(folder.path());
         let at = folder.path().join("services");
         let services = Arc::new(tokio::task::spawn_blocking(move || Services::start(&at)).await.unwrap());
+
+        fit_on_disk(&services).await;
 
         let owners = Owners::default();
         let roles = [(Role::Edge, EDGES), (Role::Settle, SETTLEMENTS), (Role::Api, APIS)];
@@ -327,6 +330,17 @@ fn mount_disks(folder: &Path) -> Vec<(DiskOf, Disk)> {
         println!("no disk can be filled: mounting a small one is not permitted here");
     }
     disks
+}
+
+/// Keeps PostgreSQL's log well below the size of its disk.
+async fn fit_on_disk(services: &Services) {
+    let url = services.get("POSTGRES");
+    let (host, password) = (host_of(url), url.split([':', '@']).nth(2).unwrap());
+    let db = Database::connect(format!("postgres://postgres:{password}@{host}/postgres")).await.unwrap();
+    for sql in ["ALTER SYSTEM SET max_wal_size = '128MB'", "SELECT pg_reload_conf()"] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    db.close().await.unwrap();
 }
 
 /// Asks again until it is so.
