@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use super::topics::TopicsCommand;
+use super::{spool::SpoolCommand, topics::TopicsCommand};
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
@@ -90,6 +90,9 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
+    /// What waits for Kafka on this machine: inspect, replay
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Kafka's topics: create, check
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -400,6 +403,7 @@ impl Cli {
                 None
             }
             Command::Migrate(_)
+            | Command::Spool(_)
             | Command::Topics(_)
             | Command::Account(_)
             | Command::Key(_)

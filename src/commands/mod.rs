@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod catalog_source;
 pub mod cli;
 pub mod config_check;
 pub mod data_dir;
@@ -22,6 +23,7 @@ mod replay;
 mod reseal;
 pub mod secrets;
 mod settle;
+mod spool;
 mod topics;
 
 use cli::{Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
@@ -44,6 +46,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Settle(args) => settle::run(args, settings),
         Command::Api(args) => api::run(args, settings),
         Command::Migrate(_) => migrate::run(settings),
+        Command::Spool(command) => spool::run(command, settings),
         Command::Topics(command) => topics::run(command, settings),
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),

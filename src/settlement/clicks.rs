@@ -266,10 +266,7 @@ fn row(id: Uuid, clicked_at: Timestamp, click: &Click, link: LinkFacts) -> click
 }
 
 /// Stores rows that are not there; answers the ids of those that were new.
-async fn insert(
-    tx: &DatabaseTransaction,
-    rows: Vec<click::ActiveModel>,
-) -> Result<Vec<Uuid>, BatchError> {
+async fn insert(tx: &DatabaseTransaction, rows: Vec<click::ActiveModel>) -> Result<Vec<Uuid>, BatchError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
@@ -297,20 +294,21 @@ async fn roll_up(tx: &DatabaseTransaction, stored: &[Origin<'_>]) -> Result<(), 
     if counts.is_empty() {
         return Ok(());
     }
-    let rows = counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
-        click_rollup::ActiveModel {
-            link_id: Set(link_id),
-            day: Set(day),
-            class: Set(class.to_owned()),
-            country: Set(country.to_owned()),
-            device: Set(device.to_owned()),
-            partition: Set(partition),
-            account_id: Set(link.account),
-            program_id: Set(link.program),
-            affiliate_id: Set(link.affiliate),
-            clicks: Set(clicks),
-        }
-    });
+    let rows =
+        counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
+            click_rollup::ActiveModel {
+                link_id: Set(link_id),
+                day: Set(day),
+                class: Set(class.to_owned()),
+                country: Set(country.to_owned()),
+                device: Set(device.to_owned()),
+                partition: Set(partition),
+                account_id: Set(link.account),
+                program_id: Set(link.program),
+                affiliate_id: Set(link.affiliate),
+                clicks: Set(clicks),
+            }
+        });
     let sum = Expr::col((click_rollup::Entity, Column::Clicks)).add(Expr::col(("excluded", Column::Clicks)));
     click_rollup::Entity::insert_many(rows)
         .on_conflict(

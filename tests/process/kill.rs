@@ -253,7 +253,8 @@ async fn check_orders(folder: &Folder, diaries: &[Diary]) {
     let mut refunds =
         by_external_id(refund::Entity::find().all(db).await.unwrap(), |row| row.external_id.clone().unwrap());
     let mut rejected = by_external_id(rejected_event::Entity::find().all(db).await.unwrap(), |row| {
-        row.event["body"]["conversion"]["external_id"].as_str().unwrap_or_default().to_owned()
+        let event: Value = serde_json::from_str(&row.event).unwrap();
+        event["body"]["conversion"]["external_id"].as_str().unwrap_or_default().to_owned()
     });
     let lines = commission_line::Entity::find().all(db).await.unwrap();
     let postings = posting::Entity::find().all(db).await.unwrap();

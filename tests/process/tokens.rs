@@ -2,7 +2,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use sea_orm::EntityTrait;
-use serde_json::json;
+use serde_json::{Value, json};
 use uuid::{NoContext, Timestamp, Uuid};
 use waypost::{
     domain::{
@@ -84,7 +84,10 @@ async fn refusal(waypost: &Waypost, store: &Store, order: &str, token: &str) -> 
     waypost.accepted("conversion", &event).await;
     let row = eventually("a rejection", async || {
         let rows = rejected_event::Entity::find().all(store.reader()).await.unwrap();
-        rows.into_iter().find(|row| row.event["body"]["conversion"]["external_id"] == order)
+        rows.into_iter().find(|row| {
+            let event: Value = serde_json::from_str(&row.event).unwrap();
+            event["body"]["conversion"]["external_id"] == order
+        })
     })
     .await;
     (row.reason, row.warnings.to_string())

@@ -246,18 +246,18 @@ impl Lane {
         if let Some(waiting) = state.replaying.take().and_then(|batch| batch.take()) {
             waiting.done.resolve(Err(AppendError::Failed));
         }
-        if state.producer.take().is_some() {
-            let metrics = self.metrics();
-            if let Trouble::Fatal(why) = why {
+        let Some(producer) = state.producer.take() else { return };
+        // It may say so only after the first record that it failed.
+        match producer.fatal_error() {
+            Some(why) => {
                 tracing::error!(
                     topic = self.name(),
                     why,
                     "the producer has failed for good and is made anew"
                 );
-                metrics.restarts_fatal.increment(1);
-            } else {
-                metrics.restarts_outage.increment(1);
+                self.metrics().restarts_fatal.increment(1);
             }
+            None => self.metrics().restarts_outage.increment(1),
         }
     }
 

@@ -224,7 +224,8 @@ impl Replay {
                 (self.delivers, self.troubles) = (begin.elapsed() < self.lane.spool_after(), troubles);
                 break;
             }
-            self.delivers = false;
+            // Says what is wrong, and makes the producer forget what the brokers have refused.
+            self.look_for_brokers().await;
             self.back_off().await;
         }
         self.failures = 0;
