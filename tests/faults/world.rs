@@ -100,12 +100,13 @@ impl World {
         let address = |name: &str| services.get(name).parse::<SocketAddr>().unwrap();
         lines.listen_for_all(Part::Kafka, address("KAFKA_PROXY"), address("KAFKA_BEHIND")).await;
 
-        let mut settings = common();
-        set(&mut settings, "KAFKA__BROKERS", services.get("KAFKA_PROXY"));
+        let mut shared = common();
+        set(&mut shared, "KAFKA__BROKERS", services.get("KAFKA_PROXY"));
+        let mut settings = shared.clone();
         set(&mut settings, "STORE__URL", services.get("POSTGRES"));
         let mut processes = Vec::new();
         for (role, name) in named {
-            let mut own = settings.clone();
+            let mut own = shared.clone();
             for (part, key, url) in
                 [(Part::Redis, "REDIS__URL", "REDIS"), (Part::Postgres, "STORE__URL", "POSTGRES")]
             {
