@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod catalog_source;
 pub mod cli;
 pub mod config_check;
 pub mod data_dir;

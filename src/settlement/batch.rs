@@ -42,6 +42,9 @@ impl BatchError {
     pub fn blames_the_event(&self) -> Option<String> {
         match self {
             Self::Ledger(error @ LedgerError::NotFound(_)) => Some(error.to_string()),
+            Self::Ledger(LedgerError::Store(error)) if store::is_refused_value(error) => {
+                Some(format!("the store refuses a value: {error}"))
+            }
             Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
         }
     }

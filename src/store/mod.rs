@@ -23,6 +23,7 @@
 //! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
 pub mod accounts;
+pub mod answers;
 pub mod catalog;
 pub mod entities;
 pub mod keys;
@@ -31,6 +32,7 @@ mod options;
 pub mod partitions;
 pub mod pixel_secrets;
 mod postgres;
+pub mod publications;
 pub mod publish;
 pub mod sequences;
 mod sqlite;
@@ -45,7 +47,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-pub use trouble::{ConnectError, Trouble, is_transient, is_unknown, trouble};
+pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
 
 /// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement, and below
 /// PostgreSQL's 65,535.

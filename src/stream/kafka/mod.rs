@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 pub mod admin;
 mod batch;
+pub mod catalog;
 pub mod client;
 mod group;
 mod lane;
