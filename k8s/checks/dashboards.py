@@ -32,6 +32,7 @@ VARIABLES = {"$__rate_interval": "10s", "$__range": "1m", "$namespace": ".*", "$
 # Panels that show nothing in a deployment that is well, and why.
 EMPTY = {
     "Age of the GeoIP databases": "none is configured here",
+    "Spool: from append to durable": "Kafka takes everything here",
 }
 
 NAME = re.compile(r"\b(?:waypost[a-z0-9_:]*|process_[a-z_]+|up)\b")
@@ -156,10 +157,9 @@ def problems(prometheus):
             yield f"{title}: {values}: {expression}"
         elif kind == "alert" and values:
             yield f"{title}: fires in a deployment that is well: {values}"
-        elif kind != "alert" and title not in EMPTY and all(math.isnan(value) for value in values):
-            yield f"{title}: shows nothing: {expression}"
-        elif title in EMPTY and values:
-            yield f"{title}: shows something, though {EMPTY[title]}"
+        # A quantile of nothing is no number.
+        elif kind != "alert" and (title in EMPTY) != all(math.isnan(value) for value in values):
+            yield f"{title}: shows {values}, {EMPTY.get(title, 'and should show something')}: {expression}"
 
 
 def layout():

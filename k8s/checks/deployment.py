@@ -14,8 +14,8 @@ from pathlib import Path
 # What anything may take on a busy machine, in seconds.
 SOON = 60
 
-# Clicks of other user agents are of class `crawler` and earn nothing.
-BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+# Clicks of other user agents are of class `crawler` and earn nothing. Each version is another visitor.
+BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:{0}.0) Gecko/20100101 Firefox/{0}.0"
 
 
 class Stay(urllib.request.HTTPRedirectHandler):
@@ -159,14 +159,15 @@ class Deployment(contextlib.ExitStack):
         self.api("/v1/affiliates/jane/links", {"code": "jane"})
         eventually("the link on the edge", lambda: self.follow() is not None)
 
-    def follow(self):
+    def follow(self, visitor=0):
         """The click id that the link's destination gets."""
-        status, headers, _ = ask(f"{self.at['edge']['edge']}/r/jane", headers={"User-Agent": BROWSER})
+        browser = {"User-Agent": BROWSER.format(visitor)}
+        status, headers, _ = ask(f"{self.at['edge']['edge']}/r/jane", headers=browser)
         return headers["Location"].rsplit("click_id=", 1)[1] if status == 302 else None
 
     def trade(self, order):
         """A visitor buys something and gives some of it back; another comes by pixel, a third leads nowhere."""
-        edge, click = self.at["edge"]["edge"], self.follow()
+        edge, click = self.at["edge"]["edge"], self.follow(order)
         sale = {"program": "summer", "external_id": f"order-{order}", "amount": "50.00", "click_id": click}
         refund = {"conversion_external_id": sale["external_id"], "external_id": f"refund-{order}", "amount": "5.00"}
         for path, body in (("conversion", sale), ("refund", {**refund, "program": "summer"})):
