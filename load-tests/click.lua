@@ -1,6 +1,11 @@
 -- Sends the requests of the file that WAYPOST_REQUESTS names, one after the other; they are raw and ready to send, so
--- that the generator does as little as it can.
-local requests = {}
+-- that the generator does as little as it can. Where WAYPOST_VISITOR is a number, each request is of a visitor of its
+-- own, counted from there: the address that the file has as 1NN.1NN.1NN.1NN is replaced.
+local pattern = "X%-Forwarded%-For: 1%d%d%.1%d%d%.1%d%d%.1%d%d\r\n"
+-- First byte 100 to 126, the others 100 to 199: no loopback. The step scatters neighbours and meets each once.
+local visitors, step = 27000000, 7654321
+local visitor = tonumber(os.getenv("WAYPOST_VISITOR") or "")
+local requests, tails = {}, {}
 local at = 0
 
 function init(args)
@@ -11,7 +16,13 @@ function init(args)
   while true do
     local _, stop = string.find(text, "\r\n\r\n", from, true)
     if not stop then break end
-    requests[#requests + 1] = string.sub(text, from, stop)
+    local request = string.sub(text, from, stop)
+    if visitor then
+      local first, last = assert(string.find(request, pattern))
+      tails[#tails + 1] = string.sub(request, last - 1)
+      request = string.sub(request, 1, first - 1) .. "X-Forwarded-For: "
+    end
+    requests[#requests + 1] = request
     from = stop + 1
   end
   assert(#requests > 0, "no requests")
@@ -19,7 +30,12 @@ end
 
 function request()
   at = at % #requests + 1
-  return requests[at]
+  if not visitor then return requests[at] end
+  local n = visitor * step % visitors
+  visitor = visitor + 1
+  local d, c, b = n % 100, math.floor(n / 100) % 100, math.floor(n / 10000) % 100
+  local address = string.format("1%02d.1%02d.1%02d.1%02d", math.floor(n / 1000000), b, c, d)
+  return requests[at] .. address .. tails[at]
 end
 
 -- Counts of errors and percentiles in microseconds, for load-tests/run.

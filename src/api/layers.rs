@@ -8,6 +8,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{ConnectInfo, Request, State},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
@@ -15,8 +16,17 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::{Api, auth, error::ApiError, rate_limit::Subject};
+use super::{
+    Api, auth,
+    change::KeptBody,
+    error::{ApiError, BeginAgain},
+    rate_limit::Subject,
+};
 use crate::{catalog::Scope, domain::time::Timestamp};
+
+/// Between the tries of a request that is begun again.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(2), Duration::from_millis(20), Duration::from_millis(200)];
 
 const NOTHING_ACTIVE: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
@@ -38,6 +48,7 @@ pub fn around(router: Router<Api>, api: &Api) -> Router<Api> {
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(other_method)
         .layer(middleware::from_fn_with_state(api.clone(), guard))
+        .layer(middleware::from_fn(begin_again))
         .layer(middleware::from_fn_with_state(api.clone(), time_limit))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(middleware::from_fn_with_state(api.clone(), observe))
@@ -77,6 +88,23 @@ async fn time_limit(State(api): State<Api>, request: Request, next: Next) -> Res
         Ok(response) => response,
         Err(_) => ApiError::TimedOut.into_response(),
     }
+}
+
+/// Begins a request again when the store says that another transaction was quicker or that its connection broke, and
+/// nothing has happened.
+async fn begin_again(mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(KeptBody::default());
+    let (parts, body) = request.into_parts();
+    let mut response = next.clone().run(Request::from_parts(parts.clone(), body)).await;
+    for pause in PAUSES {
+        if response.extensions().get::<BeginAgain>().is_none() {
+            break;
+        }
+        tokio::time::sleep(pause).await;
+        // Whoever needs the body has kept it.
+        response = next.clone().run(Request::from_parts(parts.clone(), Body::empty())).await;
+    }
+    response
 }
 
 /// Lets nothing into `/v1` without a key that has the scope and is within its limit.

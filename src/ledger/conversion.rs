@@ -159,7 +159,7 @@ pub(super) async fn conclude(
 pub(super) async fn replace(entry: &Entry<'_>, case: Case<'_>, of: Uuid) -> Result<Applied, LedgerError> {
     let Some(row) = case.waiting else { return Ok(Applied::unchanged(Effect::Duplicate { of })) };
     claims::release(entry, row.id).await?;
-    refund::follow(entry, row.id, of).await?;
+    refund::follow(entry, &[row.id], of).await?;
     let mut row = row.into_active_model();
     row.status = Set(status::REPLACED.to_owned());
     row.waits_for = Set(None);

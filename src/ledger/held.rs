@@ -5,6 +5,7 @@
 
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -15,7 +16,11 @@ use super::{
     journal::Entry,
     programs, refund, status,
 };
-use crate::{domain::ids::ProgramId, events::Conversion, store::entities::conversion};
+use crate::{
+    domain::ids::ProgramId,
+    events::Conversion,
+    store::{INSERT_ROWS, entities::conversion},
+};
 
 /// A conversion came in that is not believed as it is.
 pub(super) async fn hold(
@@ -85,13 +90,14 @@ pub(super) async fn replace(
         .order_by_asc(conversion::Column::ArrivedSeq)
         .all(entry.tx)
         .await?;
-    let mut replaced = Vec::new();
-    for row in held {
-        replaced.push(row.id);
-        refund::follow(entry, row.id, settled).await?;
-        let mut row = row.into_active_model();
-        row.status = Set(status::REPLACED.to_owned());
-        row.update(entry.tx).await?;
+    let replaced: Vec<Uuid> = held.iter().map(|row| row.id).collect();
+    for some in replaced.chunks(INSERT_ROWS) {
+        refund::follow(entry, some, settled).await?;
+        conversion::Entity::update_many()
+            .col_expr(conversion::Column::Status, Expr::value(status::REPLACED))
+            .filter(conversion::Column::Id.is_in(some.iter().copied()))
+            .exec(entry.tx)
+            .await?;
     }
     Ok(replaced)
 }

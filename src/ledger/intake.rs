@@ -436,7 +436,8 @@ async fn keep(tx: &DatabaseTransaction, refused: Refused<'_>, at: Timestamp) -> 
         event_id: Set(refused.event_id),
         kind: Set(refused.kind.to_owned()),
         reason: Set(refused.reason.as_str().to_owned()),
-        detail: Set(refused.detail),
+        // It may quote what was refused for just that.
+        detail: Set(refused.detail.map(|detail| detail.replace('\0', "\u{fffd}"))),
         warnings: Set(warnings(refused.passed_over)),
         event: Set(refused.event.to_string()),
         received_at: Set(refused.received_at.0),

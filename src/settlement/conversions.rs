@@ -98,9 +98,7 @@ pub(super) async fn keep(
 ) -> Result<(), BatchError> {
     let (account, event, detail) = match read {
         Read::Event { event, .. } => (event.account().unwrap_or(NOBODY), Ok(&**event), ""),
-        Read::Refused { event, detail } => {
-            (event.account().unwrap_or(NOBODY), Ok(&**event), detail.as_str())
-        }
+        Read::Refused { event, detail } => (event.account().unwrap_or(NOBODY), Ok(&**event), detail.as_str()),
         Read::Unreadable { text, detail } => (NOBODY, Err(text.as_str()), detail.as_str()),
     };
     let detail = why.unwrap_or(detail).to_owned();

@@ -37,7 +37,7 @@ pub struct Server {
     pub shop: Client,
     stop: Option<DropGuard>,
     serving: JoinHandle<std::io::Result<()>>,
-    _database: Database,
+    pub database: Database,
 }
 
 /// One account's key.
@@ -115,7 +115,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(api::serve(listener, parts, stop.clone()));
-        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, _database: database }
+        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, database }
     }
 
     /// Another account, with a key of its own.

@@ -53,7 +53,7 @@ use crate::{
     world::World,
 };
 
-/// Visitors at a time; each comes five times a second at most.
+/// Visitors at a time.
 const VISITORS: usize = 8;
 
 /// Faults of the short form.

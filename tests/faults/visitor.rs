@@ -23,8 +23,8 @@ use crate::{
 /// Clicks of curl and its like are of class `crawler` and earn nothing.
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// One visitor after the other, not faster than this.
-const PACE: Duration = Duration::from_millis(200);
+/// One visitor after the other, not faster than this: a debug build on a busy machine settles all of it.
+const PACE: Duration = Duration::from_millis(600);
 
 /// Before a request is sent again that was cut or told to wait.
 const PATIENCE: Duration = Duration::from_millis(250);
