@@ -4,7 +4,13 @@
 //! Into a SQLite file, and into the PostgreSQL of `WAYPOST_TEST_POSTGRES` where there is one: there clicks are compared
 //! with plain inserts of the same rows, 500 in a transaction.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::float_arithmetic, missing_debug_implementations)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    missing_debug_implementations
+)]
 
 #[path = "../tests/support/postgres.rs"]
 mod backend;

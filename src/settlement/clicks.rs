@@ -273,9 +273,7 @@ async fn insert(tx: &DatabaseTransaction, rows: Vec<click::ActiveModel>) -> Resu
     }
     let mut insert = bulk::insert(tx, rows)?;
     insert
-        .on_conflict(
-            OnConflict::columns([click::Column::Day, click::Column::Id]).do_nothing().to_owned(),
-        )
+        .on_conflict(OnConflict::columns([click::Column::Day, click::Column::Id]).do_nothing().to_owned())
         .returning_col(click::Column::Id);
     let stored = tx.query_all(&insert).await?;
     Ok(stored.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
