@@ -188,6 +188,8 @@ def main():
             prometheus.wait(deployment.trade)
             found = [*layout(), *problems(prometheus)]
             series = prometheus.query('count({__name__=~"waypost_.*"})')
+        if found:
+            found += deployment.complaints()
     for problem in found:
         print(problem, file=sys.stderr)
     queries = len(list(panels()))

@@ -11,6 +11,9 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+# What a process is not told, as on Kubernetes.
+UNTOLD = {"edge": ("WAYPOST__STORE__",), "settle": ("WAYPOST__REDIS__",), "api": ("WAYPOST__KAFKA__", "WAYPOST__REDIS__")}
+
 # What anything may take on a busy machine, in seconds.
 SOON = 60
 
@@ -106,7 +109,7 @@ class Deployment(contextlib.ExitStack):
         ready, log = self.folder / f"{role}.json", self.folder / f"{role}.log"
         process = subprocess.Popen(
             [self.binary, role, f"--data-dir={self.folder}/{role}", f"--ready-file={ready}"],
-            env=self.environment,
+            env={key: value for key, value in self.environment.items() if not key.startswith(UNTOLD[role])},
             stderr=log.open("w"),
         )
         self.callback(self.stop, process)
@@ -158,6 +161,13 @@ class Deployment(contextlib.ExitStack):
         self.api("/v1/programs/summer/affiliates/jane", {"standing": "approved"}, "PUT")
         self.api("/v1/affiliates/jane/links", {"code": "jane"})
         eventually("the link on the edge", lambda: self.follow() is not None)
+
+    def complaints(self):
+        """What the processes have said that is worse than information."""
+        for role in self.at:
+            for line in (self.folder / f"{role}.log").read_text().splitlines():
+                if '"level":"INFO"' not in line:
+                    yield f"{role}: {line}"
 
     def follow(self, visitor=0):
         """The click id that the link's destination gets."""
