@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use sea_orm::{
     ActiveModelTrait, ConnectionTrait, DbErr, EntityName, EntityTrait, Iterable, Value,
-    sea_query::{Alias, Asterisk, Expr, ExprTrait, Func, InsertStatement, IntoIden, Query, SimpleExpr},
+    sea_query::{Alias, Expr, ExprTrait, Func, InsertStatement, IntoIden, Query, SimpleExpr},
 };
 
 use super::is_postgres;
@@ -37,7 +37,7 @@ where
         }
         return Ok(statement);
     }
-    let mut arrays = Vec::new();
+    let mut arrays = Query::select();
     for column in Column::<A>::iter() {
         let mut array = Array { kind: "text[]", text: String::from("{") };
         for (at, row) in rows.iter().enumerate() {
@@ -47,11 +47,10 @@ where
             array.push(&value_of(row, column)?)?;
         }
         array.text.push('}');
-        arrays.push(Expr::value(array.text).cast_as(Alias::new(array.kind)));
+        // Side by side they go forward together, row by row.
+        arrays.expr(Func::cust("unnest").arg(Expr::value(array.text).cast_as(Alias::new(array.kind))));
     }
-    let mut rows = Query::select();
-    rows.column(Asterisk).from_function(Func::cust("unnest").args(arrays), "rows");
-    statement.select_from(rows).map_err(|error| DbErr::Custom(error.to_string()))?;
+    statement.select_from(arrays).map_err(|error| DbErr::Custom(error.to_string()))?;
     Ok(statement)
 }
 
