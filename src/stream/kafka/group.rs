@@ -72,7 +72,7 @@ pub(super) struct Listener {
 
 impl ClientContext for Listener {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        println!("{:?} LIB {facility} {message}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap());
+        self.log.line(level, facility, message);
     }
 
     fn error(&self, _: KafkaError, reason: &str) {
@@ -467,7 +467,6 @@ impl Group {
 
     /// Gives everything back, so that the others need not wait for the session's end.
     fn leave(&self) {
-        println!("{:?} LEAVE {} begins", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap(), self.name);
         self.tell_group();
         self.consumer.context().leaving.store(true, Ordering::Release);
         {
@@ -485,7 +484,6 @@ impl Group {
         while !is_left() && Instant::now() < until {
             self.consumer.poll(NEWS);
         }
-        println!("{:?} LEAVE {} ends, owners {}", std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap(), self.name, Arc::strong_count(&self.consumer));
     }
 
     /// Answers what came between the last look and leaving.

@@ -76,7 +76,6 @@ impl KafkaSource {
             })
             .spawn(move || {
                 followed.follow();
-                println!("OWNERS {}", Arc::strong_count(&followed));
                 // Before the word that it has ended: this may be the consumer's last owner.
                 drop(followed);
                 drop::<oneshot::Sender<Infallible>>(ended);
@@ -107,7 +106,6 @@ fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
     let session = settings.session_timeout_ms;
     let mut config = client::connection(settings);
     logs::ask_for(&mut config);
-    config.set("debug", "cgrp").set_log_level(rdkafka::config::RDKafkaLogLevel::Debug);
     config
         .set("group.id", format!("{}{}", settings.prefix, group_name(topic)))
         .set("partition.assignment.strategy", "cooperative-sticky")
