@@ -2,7 +2,7 @@
 //!
 //! Of what has a history the newest is kept: most events are younger than it. What an older event needs is asked for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
 
@@ -55,11 +55,11 @@ impl Known {
         id: ProgramId,
         time: Timestamp,
     ) -> Result<Option<ProgramThen>, LedgerError> {
-        if !self.programs.contains_key(&(account, id)) {
-            let newest = programs::newest(tx, account, id).await?;
-            self.programs.insert((account, id), newest);
-        }
-        match self.programs.get(&(account, id)).and_then(Option::as_ref) {
+        let newest = match self.programs.entry((account, id)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(programs::newest(tx, account, id).await?),
+        };
+        match newest {
             None => Ok(None),
             Some((since, program)) if *since <= time => Ok(Some(program.clone())),
             Some(_) => programs::at(tx, account, id, time).await,
@@ -86,11 +86,13 @@ impl Known {
         time: Timestamp,
     ) -> Result<Option<Standing>, LedgerError> {
         let key = (program, affiliate);
-        if !self.standings.contains_key(&key) {
-            let newest = programs::standing_at(tx, program, affiliate, Timestamp(i64::MAX)).await?;
-            self.standings.insert(key, newest);
-        }
-        match self.standings.get(&key).copied().flatten() {
+        let newest = match self.standings.entry(key) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                *unknown.insert(programs::standing_at(tx, program, affiliate, Timestamp(i64::MAX)).await?)
+            }
+        };
+        match newest {
             None => Ok(None),
             Some((since, standing)) if since <= time => Ok(Some(standing)),
             Some(_) => {
