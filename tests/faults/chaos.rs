@@ -117,12 +117,12 @@ impl Chaos {
         let mut under_way: JoinSet<Target> = JoinSet::new();
         let mut busy: Vec<Target> = Vec::new();
         for number in 1..=faults {
-            let alone = !self.chance.percent(35);
+            let alone = self.chance.percent(50);
             while under_way.len() >= if alone { 1 } else { TOGETHER } {
                 let healed = under_way.join_next().await.unwrap().unwrap();
                 busy.retain(|target| *target != healed);
             }
-            sleep(self.chance.ms(50, 900)).await;
+            sleep(self.chance.ms(50, 600)).await;
             let fault = loop {
                 let fault = self.draw();
                 if !busy.contains(&fault.target) {
@@ -278,8 +278,13 @@ impl Blow {
             DiskOf::Edge(name) => {
                 self.faults.lock().unwrap().full.push((name, Trouble { from, to: now() }));
             }
-            // It may have given up.
-            DiskOf::Part(part) => self.bring_back(part).await,
+            DiskOf::Part(part) => {
+                // A broker gives up for good, and takes its time.
+                if part == Part::Kafka {
+                    self.world.services.kill(part, true);
+                }
+                self.bring_back(part).await;
+            }
         }
     }
 }

@@ -24,8 +24,8 @@ use crate::{
     world::{EDGES, PARTITIONS, World, eventually, within},
 };
 
-/// What everybody may take to settle what is left.
-const SETTLED: Duration = Duration::from_secs(240);
+/// What everybody may take to read what is left, and again to settle what waits.
+const SETTLED: Duration = Duration::from_secs(120);
 
 /// When it was, for the summary.
 pub struct Told {
@@ -62,7 +62,8 @@ pub async fn end(world: &World, mut story: Story, told: Told) {
         if verdict.complaints.is_empty() || Instant::now() > deadline {
             break verdict;
         }
-        sleep(Duration::from_secs(1)).await;
+        println!("{} complaints still, such as: {:.300}", verdict.complaints.len(), verdict.complaints[0]);
+        sleep(Duration::from_secs(2)).await;
     };
     let settled = healed.elapsed();
     for role in [Role::Settle, Role::Api] {

@@ -45,7 +45,7 @@ impl Falsified {
         (Self::BalanceChanged, "add up to"),
         (Self::ReviewWrong, "its line is"),
         (Self::ClickLost, "a click was lost"),
-        (Self::NumberMissing, "lacks"),
+        (Self::NumberMissing, "have an outcome"),
         (Self::OutcomeMissing, "have an outcome"),
         (Self::LinkLost, "links and coupons"),
         (Self::JournalGap, "has gaps"),
