@@ -48,6 +48,10 @@ const ANSWER: Duration = Duration::from_secs(1);
 /// What a seek may take; it asks nobody but librdkafka's own threads.
 const SEEK: Duration = Duration::from_secs(1);
 
+/// How long the word of leaving may take to go out. A consumer that is closed sooner, while it still waits for the
+/// answer to a commit, ends without that word.
+const GRACE: Duration = Duration::from_millis(500);
+
 /// What leaving the group may take; then the others notice by the session's end.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -365,40 +369,50 @@ impl Group {
         }
     }
 
-    /// Acts upon the news.
+    /// Acts upon the news. Each wants its answer, also when no partition comes or goes.
     fn act(&self) {
         let news = std::mem::take(&mut *lock(&self.consumer.context().news));
         for word in news {
-            self.metrics.rebalances.increment(1);
             let answered = match word {
                 News::Given(numbers) => {
-                    info!(topic = self.name, partitions = ?numbers, "partitions were given to this instance");
                     self.hold(&numbers);
                     self.consumer.incremental_assign(&TopicPartitionList::new())
                 }
-                News::Taken(numbers) => {
-                    info!(topic = self.name, partitions = ?numbers, "partitions were taken from this instance");
-                    let mut list = TopicPartitionList::new();
-                    {
-                        let mut held = lock(&self.held);
-                        for number in numbers {
-                            held.partitions.remove(&number);
-                            list.add_partition(&self.name, number);
-                        }
-                        held.generation += 1;
-                    }
-                    give_back(&self.consumer, &list)
-                }
+                News::Taken(numbers) => give_back(&self.consumer, &self.let_go(&numbers)),
             };
             if let Err(error) = answered {
                 warn!(topic = self.name, %error, "the group could not be answered");
             }
-            self.metrics.partitions.set(count(lock(&self.held).partitions.len()));
-            self.changed.notify_one();
         }
     }
 
+    /// Something was given or taken.
+    fn moved(&self, held: &mut Held) {
+        held.generation += 1;
+        self.metrics.rebalances.increment(1);
+        self.metrics.partitions.set(count(held.partitions.len()));
+        self.changed.notify_one();
+    }
+
+    fn let_go(&self, numbers: &[i32]) -> TopicPartitionList {
+        let mut list = TopicPartitionList::new();
+        if !numbers.is_empty() {
+            info!(topic = self.name, partitions = ?numbers, "partitions were taken from this instance");
+            let mut held = lock(&self.held);
+            for &number in numbers {
+                held.partitions.remove(&number);
+                list.add_partition(&self.name, number);
+            }
+            self.moved(&mut held);
+        }
+        list
+    }
+
     fn hold(&self, numbers: &[i32]) {
+        if numbers.is_empty() {
+            return;
+        }
+        info!(topic = self.name, partitions = ?numbers, "partitions were given to this instance");
         let mut held = lock(&self.held);
         for &number in numbers {
             // An old queue must be gone before: its end silences the new one.
@@ -408,7 +422,7 @@ impl Group {
             queue.set_nonempty_callback(move || changed.notify_one());
             held.partitions.insert(number, Partition { queue, next: None, consumed: None, broken: None });
         }
-        held.generation += 1;
+        self.moved(&mut held);
     }
 
     /// Tells the group where we stand, for tools that show lag.
@@ -465,9 +479,9 @@ impl Group {
         }
     }
 
-    /// Gives everything back, so that the others need not wait for the session's end.
+    /// Gives everything back, so that the others need not wait for the session's end. They have to all the same when
+    /// the group is just being divided anew: librdkafka leaves only what it has joined.
     fn leave(&self) {
-        self.tell_group();
         self.consumer.context().leaving.store(true, Ordering::Release);
         {
             let mut held = lock(&self.held);
@@ -477,11 +491,9 @@ impl Group {
         self.metrics.partitions.set(0.0);
         self.act_no_more();
         self.consumer.unsubscribe();
-        let until = Instant::now() + LEAVE;
+        let begun = Instant::now();
         let is_left = || self.consumer.assignment().is_ok_and(|list| list.count() == 0);
-        // Once more after the last: the word of leaving goes out in librdkafka's own time.
-        self.consumer.poll(NEWS);
-        while !is_left() && Instant::now() < until {
+        while begun.elapsed() < GRACE || !is_left() && begun.elapsed() < LEAVE {
             self.consumer.poll(NEWS);
         }
     }
