@@ -1,10 +1,26 @@
-//! How many conversions and clicks a second settlement takes from the log into a SQLite file: each figure is the time of
-//! a whole backlog, in batches of 500 with one sync to the disk each.
+//! How many conversions and clicks a second one settlement takes from the log into a store: each figure is the time of a
+//! whole backlog, in batches of 500 at most with one sync to the disk each.
+//!
+//! Into a SQLite file, and into the PostgreSQL of `WAYPOST_TEST_POSTGRES` where there is one: there clicks are compared
+//! with plain inserts of the same rows, 500 in a transaction.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::float_arithmetic, missing_debug_implementations)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::float_arithmetic,
+    missing_debug_implementations
+)]
+
+#[path = "../tests/support/postgres.rs"]
+mod backend;
+#[path = "../tests/support/services.rs"]
+mod services;
 
 use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
 
+use backend::Database;
+use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryTrait};
 use serde_json::json;
 use tokio::{runtime::Builder, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +37,7 @@ use waypost::{
     events::{Body, Click, Event, Origin, VERSION},
     ledger::{self, Command, Intake, PutAffiliate, PutLink, PutProgram, Terms},
     settlement::{SettlementParts, serve},
-    store::{Store, accounts, streams},
+    store::{self, Store, accounts, entities::click, streams},
     stream::{EventSink, Record, Topic, spool::Spool},
     telemetry::{settlement::SettlementMetrics, stream::StreamMetrics},
 };
@@ -30,7 +46,13 @@ const LINKS: i64 = 1_000;
 const CONVERSIONS: u64 = 20_000;
 const CLICKS: u64 = 100_000;
 
-fn rules() -> Vec<Command> {
+/// The links of account `n` of `accounts`, which share all there are.
+fn links_of(n: i64, accounts: i64) -> std::ops::RangeInclusive<i64> {
+    let share = LINKS / accounts;
+    (n - 1) * share + 1..=n * share
+}
+
+fn rules(program: ProgramId, links: std::ops::RangeInclusive<i64>) -> Vec<Command> {
     let settings = serde_json::from_value(json!({
         "name": "Shop", "destination": "https://shop.example/", "deep_link_hosts": [], "allow_http": false,
         "referral_parameter": "ref", "click_parameter": "click_id", "cookie_time": 30,
@@ -43,11 +65,11 @@ fn rules() -> Vec<Command> {
         "refund_policy": "reverse", "program_group": null,
     }))
     .unwrap();
-    let (program, currency) = (ProgramId(1), "USD".parse().unwrap());
+    let currency = "USD".parse().unwrap();
     let slug = "shop".parse().unwrap();
     let mut commands =
         vec![Command::PutProgram(Box::new(PutProgram { id: program, slug, currency, settings }))];
-    for n in 1..=LINKS {
+    for n in links {
         let affiliate = AffiliateId(n);
         let slug = format!("a-{n}").parse().unwrap();
         commands.push(Command::PutAffiliate(PutAffiliate { id: affiliate, slug, suspended: false }));
@@ -73,8 +95,7 @@ fn event(stream: &str, n: u64, id: Uuid, body: Body) -> Event {
 }
 
 /// A sale as a merchant's server reports it: the program named, an order number, a customer, a click token.
-fn sale(account: AccountId, keys: &KeyRing, n: u64) -> Event {
-    let link = LinkId((n % LINKS.unsigned_abs() + 1).cast_signed());
+fn sale(stream: &str, account: AccountId, link: LinkId, keys: &KeyRing, n: u64) -> Event {
     let token = keys.sign(&ClickToken { click_id: Uuid::now_v7(), link, attributable: true, review: false });
     let conversion = serde_json::from_value(json!({
         "account": account, "kind": "conversion", "channel": "rest", "authority": "secret",
@@ -82,7 +103,7 @@ fn sale(account: AccountId, keys: &KeyRing, n: u64) -> Event {
         "amount": "49.90", "currency": "USD", "customer_id": format!("customer-{}", n / 2), "click_id": token,
     }))
     .unwrap();
-    event("conversions/0", n, Uuid::now_v7(), Body::Conversion(conversion))
+    event(stream, n, Uuid::now_v7(), Body::Conversion(conversion))
 }
 
 fn click(account: AccountId, n: u64) -> Event {
@@ -141,44 +162,119 @@ async fn backlog(
     spent
 }
 
-async fn run() {
+/// A store with so many accounts, which share the links.
+async fn furnish(store: &Store, accounts: i64) -> Vec<AccountId> {
+    let opened = Timestamp(Timestamp::now().0 - 1_000);
+    let mut made = Vec::new();
+    for n in 1..=accounts {
+        let tx = store.begin().await.unwrap();
+        let slug = format!("account-{n}");
+        let account = accounts::create(&tx, &slug.parse().unwrap(), &slug, opened).await.unwrap();
+        for command in rules(ProgramId(n), links_of(n, accounts)) {
+            ledger::apply(&tx, account, opened, &command).await.unwrap();
+        }
+        tx.commit().await.unwrap();
+        made.push(account);
+    }
+    made
+}
+
+fn settlement_settings() -> SettlementSettings {
+    SettlementSettings {
+        batch_events: 500,
+        batch_wait_ms: 100,
+        pending_time_ms: 3_600_000,
+        max_age_days: 30,
+        click_retention_days: 400,
+        audit_interval_ms: 300_000,
+    }
+}
+
+fn tell(what: &str, count: u64, spent: Duration) {
+    println!("{what}: {count} in {spent:.2?}, {:.0} a second", count as f64 / spent.as_secs_f64());
+}
+
+/// Settles a backlog of conversions and, with `clicks`, one of clicks.
+async fn measure(name: &str, store: &Store, accounts: i64, clicks: bool) {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
     let settings =
         SpoolSettings { path: PathBuf::new(), max_bytes: 1 << 40, commit_events: 1000, commit_ms: 5 };
     let spool = Spool::open(&settings, &folder.path().join("spool.db"), StreamMetrics::register()).unwrap();
-    let opened = Timestamp(Timestamp::now().0 - 1_000);
-    let tx = store.begin().await.unwrap();
-    let account = accounts::create(&tx, &"demo".parse().unwrap(), "Demo", opened).await.unwrap();
-    for command in rules() {
-        ledger::apply(&tx, account, opened, &command).await.unwrap();
-    }
-    tx.commit().await.unwrap();
+    let made = furnish(store, accounts).await;
     let key = TokenKey { id: 1, state: KeyState::Active, secret: [1; 32] };
     let keys = Arc::new(KeyRing::new(vec![key]).unwrap());
     let terms = Terms { max_age_days: 30, pending_time_ms: 3_600_000 };
     let parts = SettlementParts {
         store: store.clone(),
         intake: Arc::new(Intake::new(keys.clone(), terms)),
-        settings: SettlementSettings {
-            batch_events: 500,
-            batch_wait_ms: 100,
-            pending_time_ms: 3_600_000,
-            max_age_days: 30,
-            click_retention_days: 400,
-            audit_interval_ms: 300_000,
-        },
+        settings: settlement_settings(),
         metrics: SettlementMetrics::register(),
     };
-    let sales = (1..=CONVERSIONS).map(|n| sale(account, &keys, n)).collect();
-    let spent = backlog(&store, &spool, &parts, Topic::Conversions, sales).await;
-    println!(
-        "{CONVERSIONS} conversions in {spent:.2?}: {:.0} a second",
-        CONVERSIONS as f64 / spent.as_secs_f64()
-    );
-    let clicks = (1..=CLICKS).map(|n| click(account, n)).collect();
-    let spent = backlog(&store, &spool, &parts, Topic::Clicks, clicks).await;
-    println!("{CLICKS} clicks in {spent:.2?}: {:.0} a second", CLICKS as f64 / spent.as_secs_f64());
+    let of = |n: u64| {
+        let at = n % accounts.unsigned_abs();
+        let links = links_of(at.cast_signed() + 1, accounts);
+        let link = links.start() + (n as i64 / accounts) % (LINKS / accounts);
+        (made[at as usize], LinkId(link))
+    };
+    let sales = (1..=CONVERSIONS).map(|n| {
+        let (account, link) = of(n);
+        sale("conversions/0", account, link, &keys, n)
+    });
+    let spent = backlog(store, &spool, &parts, Topic::Conversions, sales.collect()).await;
+    tell(&format!("{name}, conversions of {accounts} accounts"), CONVERSIONS, spent);
+    if clicks {
+        let events = (1..=CLICKS).map(|n| click(made[0], n)).collect();
+        let spent = backlog(store, &spool, &parts, Topic::Clicks, events).await;
+        tell(&format!("{name}, clicks"), CLICKS, spent);
+    }
+}
+
+/// The rows that settlement has stored, into a table like theirs.
+async fn plain_inserts(store: &Store) {
+    let rows = click::Entity::find().all(store.reader()).await.unwrap();
+    for bulk in [false, true] {
+        let tx = store.begin().await.unwrap();
+        tx.execute_unprepared("CREATE TABLE plain_clicks (LIKE clicks INCLUDING ALL)").await.unwrap();
+        tx.commit().await.unwrap();
+        let begun = Instant::now();
+        for rows in rows.chunks(500) {
+            let rows: Vec<_> = rows.iter().cloned().map(IntoActiveModel::into_active_model).collect();
+            let rows: Vec<_> = rows.into_iter().map(ActiveModelTrait::reset_all).collect();
+            let tx = store.begin().await.unwrap();
+            let mut insert = if bulk {
+                store::bulk::insert(&tx, rows).unwrap()
+            } else {
+                click::Entity::insert_many(rows).into_query()
+            };
+            tx.execute(insert.into_table("plain_clicks")).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let how = if bulk { "as arrays" } else { "as VALUES" };
+        tell(&format!("PostgreSQL, plain inserts {how}"), CLICKS, begun.elapsed());
+        let tx = store.begin().await.unwrap();
+        tx.execute_unprepared("DROP TABLE plain_clicks").await.unwrap();
+        tx.commit().await.unwrap();
+    }
+}
+
+async fn run() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
+    measure("SQLite", &store, 1, true).await;
+    store.close().await.unwrap();
+    if std::env::var("WAYPOST_TEST_POSTGRES").is_err() {
+        println!("PostgreSQL: left out, WAYPOST_TEST_POSTGRES is not set");
+        return;
+    }
+    for (accounts, clicks) in [(1, true), (200, false)] {
+        let database = Database::create().await;
+        let store = database.store().await;
+        measure("PostgreSQL", &store, accounts, clicks).await;
+        if clicks {
+            plain_inserts(&store).await;
+        }
+        store.close().await.unwrap();
+    }
 }
 
 fn main() {

@@ -3,6 +3,12 @@
 //! With a key the answer is stored in the transaction of its effect, so either both happened or neither. For 24
 //! hours the same request gets the same answer again (`Idempotency-Replayed: true`) and changes nothing; another
 //! request under the same key is refused. A refused request leaves nothing behind and may be sent again.
+//!
+//! A transaction that the store ended, or whose connection broke, before its commit is begun again by
+//! [`super::layers`]. When the connection breaks at the commit itself nobody knows whether it happened: with a key it
+//! is begun again all the same, and finds its own answer if it did happen; without one the client is told.
+
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     body::{Body, Bytes, to_bytes},
@@ -11,24 +17,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use data_encoding::HEXLOWER;
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, Set, SqlErr};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set, SqlErr,
+};
 use serde::Serialize;
 
 use super::{Api, auth::Caller, error::ApiError, fields::Fields};
 use crate::{
-    domain::{
-        ids::AccountId,
-        time::{MS_PER_DAY, Timestamp},
-    },
+    domain::{ids::AccountId, time::Timestamp},
     ledger::{self, Command, Effect},
-    store::{accounts, entities::idempotency_key},
+    store::{self, accounts, answers::KEPT_MS, entities::idempotency_key},
 };
 
 /// Characters of an `Idempotency-Key` at most.
 const MAX_KEY: usize = 255;
-
-/// How long an answer is kept.
-const KEPT_MS: i64 = MS_PER_DAY;
 
 /// A request that changes something, not begun yet.
 #[derive(Debug)]
@@ -36,6 +38,16 @@ pub struct ChangeRequest {
     pub caller: Caller,
     body: Bytes,
     key: Option<Key>,
+}
+
+/// In the extensions of a request: its body, once it was read, for when the request is begun again.
+#[derive(Clone, Debug, Default)]
+pub(super) struct KeptBody(Arc<OnceLock<Bytes>>);
+
+impl KeptBody {
+    pub fn is_read(&self) -> bool {
+        self.0.get().is_some()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -73,7 +85,12 @@ impl FromRequest<Api> for ChangeRequest {
     async fn from_request(request: Request, api: &Api) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         let caller = parts.extensions.get::<Caller>().cloned().ok_or(ApiError::Unauthorized)?;
-        let body = read_body(&parts.headers, body, api.settings.max_body_bytes).await?;
+        let kept = parts.extensions.get::<KeptBody>().cloned().unwrap_or_default();
+        let body = match kept.0.get() {
+            Some(body) => body.clone(),
+            None => read_body(&parts.headers, body, api.settings.max_body_bytes).await?,
+        };
+        kept.0.get_or_init(|| body.clone());
         let key = if parts.method == Method::POST { key_text(&parts.headers)? } else { None };
         let key = key.map(|text| {
             let mut hasher = blake3::Hasher::new();
@@ -194,18 +211,22 @@ impl Change {
             let found = find_answer(self.api.store.reader(), &self.api, self.account, key, self.at).await?;
             return found.ok_or(ApiError::Busy);
         }
-        self.tx.commit().await?;
+        let key = self.key.is_some();
+        self.tx.commit().await.map_err(|error| uncommitted(error, key))?;
         Ok(json_answer(status, body))
     }
 
     /// Commits, and answers that it is done.
     pub async fn done(self) -> Result<Response, ApiError> {
-        self.tx.commit().await?;
+        self.tx.commit().await.map_err(|error| uncommitted(error, false))?;
         Ok(StatusCode::NO_CONTENT.into_response())
     }
 
-    async fn remember(&self, key: &Key, status: StatusCode, body: &str) -> Result<(), sea_orm::DbErr> {
+    async fn remember(&self, key: &Key, status: StatusCode, body: &str) -> Result<(), DbErr> {
+        // One of the same key whose time is over.
         idempotency_key::Entity::delete_many()
+            .filter(idempotency_key::Column::AccountId.eq(self.account.0))
+            .filter(idempotency_key::Column::Key.eq(&key.text))
             .filter(idempotency_key::Column::CreatedAt.lte(self.at.0 - KEPT_MS))
             .exec(&self.tx)
             .await?;
@@ -220,6 +241,15 @@ impl Change {
         idempotency_key::Entity::insert(row).exec_without_returning(&self.tx).await?;
         Ok(())
     }
+}
+
+/// What the failure of a commit means; `key`: its answer is stored with it.
+fn uncommitted(error: DbErr, key: bool) -> ApiError {
+    if !store::is_unknown(&error) {
+        return error.into();
+    }
+    tracing::warn!(%error, "the answer to a commit was lost");
+    if key { ApiError::Lost } else { ApiError::OutcomeUnknown }
 }
 
 /// Begins a change, or returns the answer that the same request got before.

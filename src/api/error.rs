@@ -14,10 +14,17 @@ use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{ledger::LedgerError, store};
+use crate::{
+    ledger::LedgerError,
+    store::{self, Trouble},
+};
 
 /// How long a client waits when the store is busy.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// In the extensions of an answer: nothing has happened, and the same request may be begun again at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BeginAgain;
 
 /// One value of the request that cannot be taken.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -74,6 +81,16 @@ pub enum ApiError {
     /// The same request may succeed when it is sent again.
     #[error("the store is busy")]
     Busy,
+    /// Nothing has happened: another transaction was quicker, or the connection to the store broke. The request is
+    /// begun again by [`super::layers`]; who sees this saw several tries fail.
+    #[error("the store is busy")]
+    Lost,
+    /// The store was told to commit and its answer was lost.
+    #[error(
+        "the change may have been made: look before you send it again, and send changes with an Idempotency-Key, \
+         which may be sent again"
+    )]
+    OutcomeUnknown,
     /// The detail is for the log alone.
     #[error("something went wrong inside")]
     Internal(String),
@@ -101,8 +118,8 @@ impl ApiError {
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Conflict { .. } | Self::NotPossible { .. } => StatusCode::CONFLICT,
             Self::RateLimited { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::TimedOut | Self::Busy => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::TimedOut | Self::Busy | Self::Lost => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OutcomeUnknown | Self::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -123,7 +140,8 @@ impl ApiError {
             Self::IdempotencyReused => "idempotency_key_reused",
             Self::RateLimited { .. } => "rate_limited",
             Self::TimedOut => "timeout",
-            Self::Busy => "busy",
+            Self::Busy | Self::Lost => "busy",
+            Self::OutcomeUnknown => "outcome_unknown",
             Self::Internal(_) => "internal",
         }
     }
@@ -132,7 +150,7 @@ impl ApiError {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after } => Some(*retry_after),
-            Self::TimedOut | Self::Busy => Some(BUSY),
+            Self::TimedOut | Self::Busy | Self::Lost => Some(BUSY),
             Self::Unauthorized
             | Self::Scope(_)
             | Self::NotFound(_)
@@ -146,6 +164,7 @@ impl ApiError {
             | Self::Conflict { .. }
             | Self::NotPossible { .. }
             | Self::IdempotencyReused
+            | Self::OutcomeUnknown
             | Self::Internal(_) => None,
         }
     }
@@ -153,11 +172,16 @@ impl ApiError {
 
 impl From<DbErr> for ApiError {
     fn from(error: DbErr) -> Self {
-        if store::is_transient(&error) {
-            tracing::warn!(%error, "the store is busy");
-            Self::Busy
-        } else {
-            Self::internal(error)
+        match store::trouble(&error) {
+            Some(Trouble::Again) => {
+                tracing::debug!(%error, "a transaction was lost");
+                Self::Lost
+            }
+            Some(Trouble::Later) => {
+                tracing::warn!(%error, "the store is busy");
+                Self::Busy
+            }
+            None => Self::internal(error),
         }
     }
 }
@@ -228,6 +252,9 @@ impl IntoResponse for ApiError {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
         }
         match self {
+            Self::Lost => {
+                response.extensions_mut().insert(BeginAgain);
+            }
             Self::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }

@@ -40,10 +40,12 @@ impl Input {
     }
 
     pub fn text(&self) -> Result<String, String> {
-        match self {
-            Self::Json(_) => self.json("a text"),
-            Self::Text(text) => Ok(text.clone()),
-        }
+        let text = match self {
+            Self::Json(_) => self.json("a text")?,
+            Self::Text(text) => text.clone(),
+        };
+        // No PostgreSQL stores it, or can be asked for it.
+        if text.contains('\0') { Err("must not have the character U+0000".to_owned()) } else { Ok(text) }
     }
 
     /// A decimal number's text, given as a number or as a text.

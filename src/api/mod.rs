@@ -108,6 +108,10 @@ impl<S: Send + Sync, const N: usize> FromRequestParts<S> for Segments<N> {
         // What is not UTF-8 names nothing.
         let Path(segments) =
             Path::<Vec<String>>::from_request_parts(parts, state).await.map_err(|_| ApiError::NoRoute)?;
+        // No name has it, and PostgreSQL cannot be asked for it.
+        if segments.iter().any(|segment| segment.contains('\0')) {
+            return Err(ApiError::NoRoute);
+        }
         segments.try_into().map(Self).map_err(|_| ApiError::internal("the path has other segments"))
     }
 }

@@ -163,8 +163,12 @@ pub fn is_host(text: &str) -> bool {
 /// Free data of the client: an object of at most 8 KiB.
 pub fn meta_data(input: &Input) -> Result<Map<String, Value>, String> {
     let map: Map<String, Value> = input.json("an object")?;
-    match serde_json::to_vec(&map) {
-        Ok(bytes) if bytes.len() <= MAX_META_DATA => Ok(map),
+    match serde_json::to_string(&map) {
+        // JSON has no other way to write U+0000, which no PostgreSQL stores.
+        Ok(json) if json.replace("\\\\", "").contains("\\u0000") => {
+            Err("must not have the character U+0000".to_owned())
+        }
+        Ok(json) if json.len() <= MAX_META_DATA => Ok(map),
         _ => Err(format!("may have {MAX_META_DATA} bytes at most, written as JSON")),
     }
 }

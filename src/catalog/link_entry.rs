@@ -67,6 +67,27 @@ impl LinkEntry {
         Self(bytes.into_boxed_slice())
     }
 
+    /// The block, to be kept and read back by [`Self::from_bytes`].
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// A block as [`Self::pack`] makes it; `None`: it is not one.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let shape = Shape(*bytes.first()?);
+        if shape.0 & !(WIDE | DESTINATION | SOURCE | ASSET | EXPIRES) != 0 || bytes.len() < shape.texts() {
+            return None;
+        }
+        let entry = Self(bytes.into());
+        let mut begins = shape.texts();
+        for index in 0..4 {
+            let ends = begins.checked_add(entry.length(index))?;
+            std::str::from_utf8(bytes.get(begins..ends)?).ok()?;
+            begins = ends;
+        }
+        (begins == bytes.len()).then_some(entry)
+    }
+
     pub fn id(&self) -> LinkId {
         LinkId(self.number(0))
     }
@@ -278,11 +299,30 @@ mod tests {
                 expires_at: entry.expires_at(),
                 deleted: false,
             };
+            let again = LinkEntry::from_bytes(entry.as_bytes());
+            prop_assert_eq!(again.as_ref(), Some(&entry));
+            let bytes = entry.as_bytes();
+            prop_assert_eq!(LinkEntry::from_bytes(&bytes[..bytes.len() - 1]), None);
+            prop_assert_eq!(LinkEntry::from_bytes(&[bytes, b"x"].concat()), None);
             prop_assert!(entry.is_of(link.account, &link.code));
             prop_assert!(!entry.is_of(AccountId(!link.account.0), &link.code));
             let longer = format!("{}.", link.code);
             prop_assert!(!entry.is_of(link.account, &longer));
             prop_assert_eq!(read, link);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn other_bytes_are_refused_or_read(bytes in proptest::collection::vec(any::<u8>(), 0..80)) {
+            if let Some(entry) = LinkEntry::from_bytes(&bytes) {
+                let texts = entry.code().len()
+                    + [entry.destination(), entry.source_id(), entry.asset_id()]
+                        .into_iter()
+                        .map(|text| text.map_or(0, str::len))
+                        .sum::<usize>();
+                prop_assert!(texts <= bytes.len());
+            }
         }
     }
 

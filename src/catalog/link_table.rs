@@ -121,19 +121,74 @@ impl<S: BuildHasher> LinkTable<S> {
 
     /// Keeps `link` unless a version as new is known. Writers come one after another.
     pub(super) fn apply(&self, version: i64, link: &LinkRecord, guard: &LocalGuard<'_>) {
-        let old = self.known.get(&link.id, guard).copied();
-        if old.is_some_and(|old| old.version >= version) {
-            return;
+        if link.deleted {
+            self.remove(version, link.id, guard);
+        } else if !self.knows(version, link.id, guard) {
+            self.set_link(version, link.id, Some(LinkEntry::pack(link)), guard);
         }
-        let old_place = old.map_or(0, |old| old.place);
-        let place = if link.deleted { 0 } else { self.place_of(link.account, &link.code) };
+    }
+
+    /// As [`Self::apply`], of a link that was packed before.
+    pub(super) fn apply_packed(&self, version: i64, entry: LinkEntry, guard: &LocalGuard<'_>) {
+        if !self.knows(version, entry.id(), guard) {
+            self.set_link(version, entry.id(), Some(entry), guard);
+        }
+    }
+
+    /// Keeps a tombstone unless a version as new is known.
+    pub(super) fn remove(&self, version: i64, id: LinkId, guard: &LocalGuard<'_>) {
+        if !self.knows(version, id, guard) {
+            self.set_link(version, id, None, guard);
+        }
+    }
+
+    /// Knows nothing of the link any more, not even that it was deleted.
+    pub(super) fn forget(&self, id: LinkId, guard: &LocalGuard<'_>) {
+        let Some(known) = self.known.get(&id, guard).copied() else { return };
+        self.known.remove(&id, guard);
+        if known.place != 0 {
+            self.take(known.place, id, guard);
+            self.live.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn clear(&self, guard: &LocalGuard<'_>) {
+        self.places.clear(guard);
+        self.known.clear(guard);
+        self.live.store(0, Ordering::Relaxed);
+    }
+
+    /// Everything that is known; none: a tombstone.
+    ///
+    /// Of a link that changes meanwhile, what is handed out is at least as new as the version says, or it is left out.
+    pub(super) fn iter<'g>(
+        &self,
+        guard: &'g LocalGuard<'_>,
+    ) -> impl Iterator<Item = (LinkId, i64, Option<&'g LinkEntry>)> {
+        self.known.iter(guard).filter_map(|(id, known)| {
+            if known.place == 0 {
+                return Some((*id, known.version, None));
+            }
+            let place = self.places.get(&known.place, guard)?;
+            let entry = place.entries().iter().find(|entry| entry.id() == *id)?;
+            Some((*id, known.version, Some(entry)))
+        })
+    }
+
+    fn knows(&self, version: i64, id: LinkId, guard: &LocalGuard<'_>) -> bool {
+        self.known.get(&id, guard).is_some_and(|known| known.version >= version)
+    }
+
+    fn set_link(&self, version: i64, id: LinkId, entry: Option<LinkEntry>, guard: &LocalGuard<'_>) {
+        let old_place = self.known.get(&id, guard).map_or(0, |old| old.place);
+        let place = entry.as_ref().map_or(0, |entry| self.place_of(entry.account(), entry.code()));
         // In this order a link that moves is always found by one of its two codes.
-        if place != 0 {
-            self.put(place, LinkEntry::pack(link), guard);
+        if let Some(entry) = entry {
+            self.put(place, entry, guard);
         }
-        self.known.insert(link.id, Known { version, place }, guard);
+        self.known.insert(id, Known { version, place }, guard);
         if old_place != 0 && old_place != place {
-            self.take(old_place, link.id, guard);
+            self.take(old_place, id, guard);
         }
         match (old_place != 0, place != 0) {
             (false, true) => {
@@ -238,11 +293,31 @@ mod tests {
         assert!(table.places.iter(&guard).all(|(_, place)| !place.entries().is_empty()));
     }
 
+    /// Of links that share places, one after another is forgotten.
+    fn check_forgetting(steps: &[LinkStep]) {
+        let collector = Arc::new(Collector::new());
+        let table = LinkTable::new(Collides, &collector);
+        let guard = collector.enter();
+        for step in steps {
+            table.apply(step.version, &step.link, &guard);
+        }
+        let mut live: Vec<LinkId> =
+            newest(steps).values().filter(|link| !link.deleted).map(|link| link.id).collect();
+        for id in (0..6).map(LinkId) {
+            table.forget(id, &guard);
+            live.retain(|other| *other != id);
+            assert_eq!(table.len(), live.len());
+            assert!(live.iter().all(|id| table.by_id(*id, &guard).is_some()));
+        }
+        assert_eq!((table.known.len(), table.places.len()), (0, 0));
+    }
+
     proptest! {
         #[test]
         fn the_order_of_arrival_does_not_matter(steps in link_steps().prop_flat_map(shuffled)) {
             check(RandomState::new(), &steps);
             check(Collides, &steps);
+            check_forgetting(&steps);
         }
     }
 

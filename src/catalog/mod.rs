@@ -8,6 +8,7 @@ mod link_table;
 #[cfg(test)]
 mod model;
 mod records;
+pub mod snapshot;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,6 @@ mod versions;
 pub use link_entry::LinkEntry;
 pub use records::{
     AccountRecord, AffiliateRecord, CatalogRecord, DomainRecord, KeyKind, KeyRecord, LinkRecord,
-    ProgramRecord, Scope, Versioned,
+    ProgramRecord, RecordKey, Scope, UnknownKey, Versioned,
 };
 pub use table::{Catalog, CatalogReader};

@@ -1,7 +1,7 @@
 //! The records of the catalog. Each has a key; the higher version of a key replaces the lower, in any order of
 //! arrival.
 
-use std::sync::Arc;
+use std::{fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -30,19 +30,99 @@ pub enum CatalogRecord {
     Program(Box<ProgramRecord>),
     Affiliate(AffiliateRecord),
     Link(LinkRecord),
+    /// There is nothing under this key; what there was is not said.
+    Removed(RecordKey),
 }
 
 impl CatalogRecord {
-    /// The key under which versions replace each other: `link/42`.
-    pub fn key(&self) -> String {
+    /// The key under which versions replace each other.
+    pub fn key(&self) -> RecordKey {
         match self {
-            Self::Account(account) => format!("account/{}", account.id),
-            Self::Domain(domain) => format!("domain/{}", domain.host),
-            Self::Key(key) => format!("key/{}", key.hash),
-            Self::Program(program) => format!("program/{}", program.id),
-            Self::Affiliate(affiliate) => format!("affiliate/{}", affiliate.id),
-            Self::Link(link) => format!("link/{}", link.id),
+            Self::Account(account) => RecordKey::Account(account.id),
+            Self::Domain(domain) => RecordKey::Domain(domain.host.clone()),
+            Self::Key(key) => RecordKey::Key(key.hash.clone()),
+            Self::Program(program) => RecordKey::Program(program.id),
+            Self::Affiliate(affiliate) => RecordKey::Affiliate(affiliate.id),
+            Self::Link(link) => RecordKey::Link(link.id),
+            Self::Removed(key) => key.clone(),
         }
+    }
+
+    /// Whether it says that something is gone. Nothing of it but its key is needed then.
+    pub const fn is_removal(&self) -> bool {
+        match self {
+            Self::Account(_) => false,
+            Self::Domain(domain) => domain.deleted,
+            Self::Key(key) => key.revoked,
+            Self::Program(program) => program.deleted,
+            Self::Affiliate(affiliate) => affiliate.deleted,
+            Self::Link(link) => link.deleted,
+            Self::Removed(_) => true,
+        }
+    }
+}
+
+/// What a record is about. As text: `link/42`, `domain/go.shop.example`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum RecordKey {
+    Account(AccountId),
+    /// Lower case, without a port.
+    Domain(String),
+    /// BLAKE3 of the key, 64 hex digits.
+    Key(String),
+    Program(ProgramId),
+    Affiliate(AffiliateId),
+    Link(LinkId),
+}
+
+/// The text is not the key of a record that this build knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not the key of a known kind of record")]
+pub struct UnknownKey;
+
+impl fmt::Display for RecordKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Account(id) => write!(f, "account/{id}"),
+            Self::Domain(host) => write!(f, "domain/{host}"),
+            Self::Key(hash) => write!(f, "key/{hash}"),
+            Self::Program(id) => write!(f, "program/{id}"),
+            Self::Affiliate(id) => write!(f, "affiliate/{id}"),
+            Self::Link(id) => write!(f, "link/{id}"),
+        }
+    }
+}
+
+impl FromStr for RecordKey {
+    type Err = UnknownKey;
+
+    fn from_str(text: &str) -> Result<Self, UnknownKey> {
+        let (kind, name) = text.split_once('/').ok_or(UnknownKey)?;
+        let id = || name.parse::<i64>().map_err(|_| UnknownKey);
+        match kind {
+            "account" => Ok(Self::Account(AccountId(id()?))),
+            "domain" => Ok(Self::Domain(name.to_owned())),
+            "key" => Ok(Self::Key(name.to_owned())),
+            "program" => Ok(Self::Program(ProgramId(id()?))),
+            "affiliate" => Ok(Self::Affiliate(AffiliateId(id()?))),
+            "link" => Ok(Self::Link(LinkId(id()?))),
+            _ => Err(UnknownKey),
+        }
+    }
+}
+
+impl TryFrom<String> for RecordKey {
+    type Error = UnknownKey;
+
+    fn try_from(text: String) -> Result<Self, UnknownKey> {
+        text.parse()
+    }
+}
+
+impl From<RecordKey> for String {
+    fn from(key: RecordKey) -> Self {
+        key.to_string()
     }
 }
 

@@ -19,7 +19,7 @@ use crate::domain::ids::{AccountId, AffiliateId, LinkId, ProgramId};
 
 use super::{
     AccountRecord, AffiliateRecord, CatalogRecord, DomainRecord, KeyRecord, LinkEntry, ProgramRecord,
-    Versioned,
+    RecordKey, Versioned,
     link_table::LinkTable,
     versions::{Named, NamedVersions, Versions},
 };
@@ -55,6 +55,15 @@ impl Named for ProgramRecord {
     fn name(&self) -> &str {
         &self.slug
     }
+}
+
+/// One thing that is known, as it is handed over.
+#[derive(Debug)]
+pub(super) enum Known<'a> {
+    /// The most frequent, as it is kept.
+    Link(i64, &'a LinkEntry),
+    RemovedLink(i64, LinkId),
+    Other(Versioned),
 }
 
 /// What an edge knows.
@@ -127,7 +136,112 @@ impl Catalog {
                 self.affiliates.apply(version, id, (!affiliate.deleted).then_some(affiliate), &guard);
             }
             CatalogRecord::Link(link) => self.links.apply(version, &link, &guard),
+            CatalogRecord::Removed(key) => self.remove(version, key, &guard),
         }
+    }
+
+    fn remove(&self, version: i64, key: RecordKey, guard: &LocalGuard<'_>) {
+        match key {
+            RecordKey::Account(id) => self.accounts.remove(version, id, guard),
+            RecordKey::Domain(host) => self.domains.apply(version, host.into(), None, guard),
+            RecordKey::Key(hash) => {
+                if let Some(hash) = read_hash(&hash) {
+                    self.keys.apply(version, hash, None, guard);
+                }
+            }
+            RecordKey::Program(id) => self.programs.remove(version, id, guard),
+            RecordKey::Affiliate(id) => self.affiliates.apply(version, id, None, guard),
+            RecordKey::Link(id) => self.links.remove(version, id, guard),
+        }
+    }
+
+    /// Takes in a link that was packed before, as [`Self::apply`] would.
+    pub(super) fn apply_packed(&self, version: i64, entry: LinkEntry) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        self.links.apply_packed(version, entry, &self.collector.enter());
+    }
+
+    /// Hands over everything that is known, also what is only known to be gone.
+    ///
+    /// What is applied meanwhile may be handed over or not. What is not was applied after the call began.
+    pub(super) fn each<E>(&self, mut take: impl FnMut(Known<'_>) -> Result<(), E>) -> Result<(), E> {
+        let guard = self.collector.enter();
+        let mut other = |version, record: Option<CatalogRecord>, key: RecordKey| {
+            let record = record.unwrap_or(CatalogRecord::Removed(key));
+            take(Known::Other(Versioned { version, record }))
+        };
+        for (id, version, record) in self.accounts.iter(&guard) {
+            other(version, record.cloned().map(CatalogRecord::Account), RecordKey::Account(*id))?;
+        }
+        for (host, version, record) in self.domains.iter(&guard) {
+            other(version, record.cloned().map(CatalogRecord::Domain), RecordKey::Domain(host.to_string()))?;
+        }
+        for (hash, version, record) in self.keys.iter(&guard) {
+            let key = RecordKey::Key(data_encoding::HEXLOWER.encode(hash));
+            other(version, record.cloned().map(CatalogRecord::Key), key)?;
+        }
+        for (id, version, record) in self.programs.iter(&guard) {
+            let record = record.map(|program| CatalogRecord::Program(Box::new(program.clone())));
+            other(version, record, RecordKey::Program(*id))?;
+        }
+        for (id, version, record) in self.affiliates.iter(&guard) {
+            other(version, record.cloned().map(CatalogRecord::Affiliate), RecordKey::Affiliate(*id))?;
+        }
+        for (id, version, entry) in self.links.iter(&guard) {
+            take(match entry {
+                Some(entry) => Known::Link(version, entry),
+                None => Known::RemovedLink(version, id),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what `keep` does not want, also that it was deleted; answers how many.
+    pub fn retain(&self, mut keep: impl FnMut(&RecordKey) -> bool) -> usize {
+        let mut unwanted = Vec::new();
+        let mut look = |key: RecordKey| {
+            if !keep(&key) {
+                unwanted.push(key);
+            }
+        };
+        let never: Result<(), std::convert::Infallible> = self.each(|known| {
+            look(match known {
+                Known::Link(_, entry) => RecordKey::Link(entry.id()),
+                Known::RemovedLink(_, id) => RecordKey::Link(id),
+                Known::Other(versioned) => versioned.record.key(),
+            });
+            Ok(())
+        });
+        let Ok(()) = never;
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.collector.enter();
+        for key in &unwanted {
+            match key {
+                RecordKey::Account(id) => self.accounts.forget(*id, &guard),
+                RecordKey::Domain(host) => self.domains.forget(host.as_str(), &guard),
+                RecordKey::Key(hash) => {
+                    if let Some(hash) = read_hash(hash) {
+                        self.keys.forget(&hash, &guard);
+                    }
+                }
+                RecordKey::Program(id) => self.programs.forget(*id, &guard),
+                RecordKey::Affiliate(id) => self.affiliates.forget(id, &guard),
+                RecordKey::Link(id) => self.links.forget(*id, &guard),
+            }
+        }
+        unwanted.len()
+    }
+
+    /// Knows nothing any more.
+    pub fn clear(&self) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.collector.enter();
+        self.accounts.clear(&guard);
+        self.domains.clear(&guard);
+        self.keys.clear(&guard);
+        self.programs.clear(&guard);
+        self.affiliates.clear(&guard);
+        self.links.clear(&guard);
     }
 
     /// A reader for one request. While it lives nothing that was replaced meanwhile is freed: do not keep it longer,

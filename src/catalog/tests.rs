@@ -72,7 +72,7 @@ fn link(id: i64, code: &str, destination: Option<String>) -> CatalogRecord {
     })
 }
 
-fn steps() -> impl Strategy<Value = Vec<Versioned>> {
+pub(super) fn steps() -> impl Strategy<Value = Vec<Versioned>> {
     let slug = || "[ab]{1}";
     let record = prop_oneof![
         (1..4_i64, slug()).prop_map(|(id, slug)| account(id, &slug)),
@@ -82,6 +82,14 @@ fn steps() -> impl Strategy<Value = Vec<Versioned>> {
         (prop_oneof![Just('0'), Just('f')], 1..4_i64, any::<bool>())
             .prop_map(|(digit, of, revoked)| key(digit, of, revoked)),
         (1..3_i64, slug(), any::<bool>()).prop_map(|(id, slug, deleted)| affiliate(id, &slug, deleted)),
+        prop_oneof![
+            (1..4_i64).prop_map(|id| RecordKey::Account(AccountId(id))),
+            (1..4_i64).prop_map(|id| RecordKey::Program(ProgramId(id))),
+            (1..3_i64).prop_map(|id| RecordKey::Affiliate(AffiliateId(id))),
+            slug().prop_map(RecordKey::Domain),
+            prop_oneof![Just('0'), Just('f')].prop_map(|digit| RecordKey::Key(digit.to_string().repeat(64))),
+        ]
+        .prop_map(CatalogRecord::Removed),
     ];
     proptest::collection::vec(record, 1..40).prop_map(|records| {
         (1..).zip(records).map(|(version, record)| Versioned { version, record }).collect()
@@ -92,7 +100,7 @@ proptest! {
     #[test]
     fn the_order_of_arrival_does_not_matter(steps in steps().prop_flat_map(shuffled)) {
         let catalog = Catalog::new();
-        let mut newest: HashMap<String, &Versioned> = HashMap::new();
+        let mut newest: HashMap<RecordKey, &Versioned> = HashMap::new();
         for step in &steps {
             catalog.apply(step.clone());
             let known = newest.entry(step.record.key()).or_insert(step);
@@ -131,6 +139,17 @@ proptest! {
                     let live = Some(affiliate).filter(|affiliate| !affiliate.deleted);
                     prop_assert_eq!(reader.affiliate(affiliate.id), live);
                 }
+                CatalogRecord::Removed(key) => match key {
+                    RecordKey::Account(id) => prop_assert_eq!(reader.account(*id), None),
+                    RecordKey::Domain(host) => prop_assert_eq!(reader.domain(host), None),
+                    RecordKey::Key(hash) => {
+                        let hash = data_encoding::HEXLOWER.decode(hash.as_bytes()).unwrap().try_into().unwrap();
+                        prop_assert_eq!(reader.key(&hash), None);
+                    }
+                    RecordKey::Program(id) => prop_assert_eq!(reader.program(*id), None),
+                    RecordKey::Affiliate(id) => prop_assert_eq!(reader.affiliate(*id), None),
+                    RecordKey::Link(_) => unreachable!("links have a test of their own"),
+                },
                 CatalogRecord::Link(_) => unreachable!("links have a test of their own"),
             }
         }
@@ -142,6 +161,53 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn keys_are_read_as_they_are_written() {
+    let records = [
+        account(1, "a"),
+        program(2, 1, "b", false),
+        domain("go.shop.example", 1, false),
+        key('f', 1, false),
+        affiliate(3, "c", false),
+        link(4, "d", None),
+    ];
+    for record in records {
+        let key = record.key();
+        assert_eq!(key.to_string().parse(), Ok(key.clone()));
+        assert_eq!(CatalogRecord::Removed(key.clone()).key(), key);
+        assert!(!record.is_removal() && CatalogRecord::Removed(key).is_removal());
+    }
+    for wrong in ["", "link", "link/", "link/x", "coupon/1", "meta/topic"] {
+        assert_eq!(wrong.parse::<RecordKey>(), Err(UnknownKey), "{wrong}");
+    }
+}
+
+#[test]
+fn what_nobody_wants_is_forgotten() {
+    let catalog = Catalog::new();
+    let gone = [account(1, "a"), program(2, 1, "b", false), domain("x", 1, false), key('f', 1, false)];
+    let gone = gone.into_iter().chain([affiliate(3, "c", false), link(4, "d", None)]);
+    for record in gone.chain([account(5, "e"), link(6, "f", None)]) {
+        catalog.apply(Versioned { version: 7, record });
+    }
+    let keep = [RecordKey::Account(AccountId(5)), RecordKey::Link(LinkId(6))];
+    assert_eq!(catalog.retain(|key| keep.contains(key)), 6);
+    let reader = catalog.read();
+    assert!(reader.account_by_slug("e").is_some() && reader.link(AccountId(1), "f").is_some());
+    assert!(reader.account_by_slug("a").is_none() && reader.link(AccountId(1), "d").is_none());
+    assert!(
+        reader.program_by_slug(AccountId(1), "b").is_none() && reader.affiliate(AffiliateId(3)).is_none()
+    );
+    assert!(reader.domain("x").is_none() && reader.key(&[0xff; 32]).is_none());
+    assert_eq!(catalog.link_count(), 1);
+    // Not even the version is remembered.
+    catalog.apply(Versioned { version: 1, record: link(4, "d", None) });
+    assert_eq!(catalog.link_count(), 2);
+    catalog.clear();
+    assert_eq!(catalog.link_count(), 0);
+    assert!(catalog.read().account(AccountId(5)).is_none());
 }
 
 #[test]

@@ -35,6 +35,26 @@ impl<K: Hash + Eq + Send + 'static, R: Send + 'static> Versions<K, R> {
         self.kept.get(key, guard).is_some_and(|kept| kept.version >= version)
     }
 
+    /// Everything that is known; none: a tombstone.
+    pub(super) fn iter<'g>(
+        &self,
+        guard: &'g LocalGuard<'_>,
+    ) -> impl Iterator<Item = (&'g K, i64, Option<&'g R>)> {
+        self.kept.iter(guard).map(|(key, kept)| (key, kept.version, kept.record.as_ref()))
+    }
+
+    /// Knows nothing of the key any more, not even that it was deleted.
+    pub(super) fn forget<Q>(&self, key: &Q, guard: &LocalGuard<'_>)
+    where
+        Q: Hash + Equivalent<K> + ?Sized,
+    {
+        self.kept.remove(key, guard);
+    }
+
+    pub(super) fn clear(&self, guard: &LocalGuard<'_>) {
+        self.kept.clear(guard);
+    }
+
     /// Keeps `record` unless a version as new is known; none: the key is deleted.
     pub(super) fn apply(&self, version: i64, key: K, record: Option<R>, guard: &LocalGuard<'_>) {
         if !self.knows(version, &key, guard) {
@@ -100,6 +120,14 @@ impl<R: Named> NamedVersions<R> {
         records.into_iter().find(|record| record.scope() == scope && record.name() == text)
     }
 
+    /// Everything that is known; none: a tombstone.
+    pub(super) fn iter<'g>(
+        &self,
+        guard: &'g LocalGuard<'_>,
+    ) -> impl Iterator<Item = (&'g R::Id, i64, Option<&'g R>)> {
+        self.records.iter(guard)
+    }
+
     /// As [`Versions::apply`]; a record is live or deleted.
     pub(super) fn apply(&self, version: i64, record: R, live: bool, guard: &LocalGuard<'_>) {
         let id = record.id();
@@ -114,6 +142,32 @@ impl<R: Named> NamedVersions<R> {
         }
         self.records.apply(version, id, live.then_some(record), guard);
         if let Some(old) = leaves {
+            self.unlist(old, guard);
+        }
+    }
+
+    /// Knows nothing of the id any more, not even that it was deleted.
+    pub(super) fn forget(&self, id: R::Id, guard: &LocalGuard<'_>) {
+        let old = self.records.get(&id, guard);
+        self.records.forget(&id, guard);
+        if let Some(old) = old {
+            self.unlist(old, guard);
+        }
+    }
+
+    pub(super) fn clear(&self, guard: &LocalGuard<'_>) {
+        self.names.clear(guard);
+        self.records.clear(guard);
+    }
+
+    /// Keeps a tombstone unless a version as new is known.
+    pub(super) fn remove(&self, version: i64, id: R::Id, guard: &LocalGuard<'_>) {
+        if self.records.knows(version, &id, guard) {
+            return;
+        }
+        let old = self.records.get(&id, guard);
+        self.records.apply(version, id, None, guard);
+        if let Some(old) = old {
             self.unlist(old, guard);
         }
     }

@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use super::topics::TopicsCommand;
+use super::{spool::SpoolCommand, topics::TopicsCommand};
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
@@ -90,6 +90,9 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
+    /// What waits for Kafka on this machine: inspect, replay
+    #[command(subcommand)]
+    Spool(SpoolCommand),
     /// Kafka's topics: create, check
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -105,6 +108,9 @@ pub enum Command {
     /// Settings: check
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// The catalog that edges get by Kafka: publish it anew
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// The secrets of programs: seal anew
     #[command(subcommand)]
     Secrets(SecretsCommand),
@@ -306,6 +312,20 @@ fn time(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 #[derive(Clone, Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Publish everything anew, as newer than all that edges have, and remove what the store does not have
+    #[command(
+        after_long_help = "For a store that was restored from an older copy. Edges keep the newest version of each \
+                           thing, and a restored store has lost the newest ones: `waypost settle` then publishes \
+                           nothing and says so, until this was run. Edges serve on meanwhile."
+    )]
+    Republish(RepublishArgs),
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RepublishArgs {}
+
+#[derive(Clone, Debug, Subcommand)]
 pub enum SecretsCommand {
     /// Seal every secret in the store with the first of secrets.keys
     #[command(
@@ -400,9 +420,11 @@ impl Cli {
                 None
             }
             Command::Migrate(_)
+            | Command::Spool(_)
             | Command::Topics(_)
             | Command::Account(_)
             | Command::Key(_)
+            | Command::Catalog(_)
             | Command::Secrets(_)
             | Command::Link(_)
             | Command::Reconcile(_)

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store.db` | the embedded store |
 //! | `spool.db` | the embedded event log |
+//! | `catalog.snapshot` | what an edge knows, where the catalog comes by Kafka |
 //! | `secrets.toml` | see [`super::secrets`] |
 //! | `edge.lock`, `settle.lock`, `api.lock` | one process per role; the text in it says which |
 //!
@@ -111,6 +112,12 @@ impl DataDir {
     pub fn spool_path(&self, settings: &Settings) -> PathBuf {
         let path = &settings.spool.path;
         if path.as_os_str().is_empty() { self.path.join("spool.db") } else { path.clone() }
+    }
+
+    /// The snapshot of the catalog: the one of the settings, or `catalog.snapshot`.
+    pub fn snapshot_path(&self, settings: &Settings) -> PathBuf {
+        let path = &settings.catalog.snapshot;
+        if path.as_os_str().is_empty() { self.path.join("catalog.snapshot") } else { path.clone() }
     }
 }
 

@@ -1,11 +1,10 @@
 //! `waypost edge`: the data plane alone, with its event log on Kafka or in the data folder.
 
-use std::sync::Arc;
-
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    catalog_source,
     cli::EdgeArgs,
     data_dir::{DataDir, Role},
     event_log::EventLog,
@@ -13,7 +12,7 @@ use super::{
     parts, process,
     process::{Process, ReadyFile},
 };
-use crate::{catalog::Catalog, config::Settings, edge, jobs::catalog_feed, telemetry::Condition};
+use crate::{config::Settings, edge, telemetry::Condition};
 
 pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let runtime = process::runtime()?;
@@ -21,28 +20,30 @@ pub fn run(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
 }
 
 async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
-    // A folder without a store is a wrong path: nothing is made in it.
-    parts::require_store(&DataDir::of_store(settings)?, settings)?;
+    catalog_source::require(settings)?;
     let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
     let metrics = process::install_metrics()?;
+    let edge_metrics = parts::register_edge_metrics(settings);
     let secrets = folder.secrets(settings)?;
     let listeners = edge::bind(settings.edge.listen, settings.edge.cores)
         .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
-    let store = parts::existing_store(&folder, settings).await?;
     let process = Process::start(settings, metrics, &[Condition::CatalogLoaded]).await?;
-    let catalog = Arc::new(Catalog::new());
-    catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
     let geo = parts::open_geo(settings)?;
     let log = EventLog::open(&folder, settings).await?;
+    // Nothing is accepted before every link is known: an unknown one would be answered 404.
+    let source = catalog_source::start(&folder, settings, &process.shutdown).await?;
+    let Some((source, catalog)) = source else {
+        log.close().await;
+        process.end().await;
+        return Ok(());
+    };
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), log.sink())?;
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), log.sink(), edge_metrics)?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(catalog_feed::run(store.clone(), catalog.clone(), behind.clone()));
     tasks.spawn(geo.watch(behind.clone()));
-    catalog.mark_loaded();
     process.readiness.set(Condition::CatalogLoaded, true);
     let ready =
         ReadyFile { edge: Some(edge_url), admin: Some(process::url(process.admin)), ..ReadyFile::default() };
@@ -52,6 +53,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     let drained = edge.join().await;
     behind.cancel();
     while tasks.join_next().await.is_some() {}
+    source.close().await;
     log.close().await;
     process.end().await;
     drained.map_err(|error| Failure::new(Code::Software, error.to_string()))

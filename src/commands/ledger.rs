@@ -12,7 +12,7 @@ pub fn run_verify(settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
         let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
-        let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
+        let snapshot = store.long_snapshot().await.map_err(parts::store_failed)?;
         let found = verify(&snapshot).await.map_err(parts::store_failed)?;
         for difference in &found.differences {
             say(&format!("DIFFERENCE  {difference}"))?;

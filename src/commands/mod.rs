@@ -2,6 +2,7 @@
 
 mod account;
 mod api;
+mod catalog_source;
 pub mod cli;
 pub mod config_check;
 pub mod data_dir;
@@ -19,12 +20,14 @@ mod parts;
 mod process;
 mod reconcile;
 mod replay;
+mod republish;
 mod reseal;
 pub mod secrets;
 mod settle;
+mod spool;
 mod topics;
 
-use cli::{Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
+use cli::{CatalogCommand, Cli, Command, ConfigCommand, LedgerCommand, SecretsCommand};
 use exit::{Code, Failure};
 
 use crate::{config, telemetry::logs};
@@ -44,11 +47,13 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Settle(args) => settle::run(args, settings),
         Command::Api(args) => api::run(args, settings),
         Command::Migrate(_) => migrate::run(settings),
+        Command::Spool(command) => spool::run(command, settings),
         Command::Topics(command) => topics::run(command, settings),
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
+        Command::Catalog(CatalogCommand::Republish(_)) => republish::run(settings),
         Command::Secrets(SecretsCommand::Reseal(_)) => reseal::run(settings),
         Command::Reconcile(args) => reconcile::run(args, settings),
         Command::Replay(args) => replay::run(args, settings),

@@ -17,7 +17,7 @@ pub fn run(args: &ReconcileArgs, settings: &Settings) -> Result<(), Failure> {
     process::runtime()?.block_on(async {
         let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
-        let snapshot = store.snapshot().await.map_err(parts::store_failed)?;
+        let snapshot = store.long_snapshot().await.map_err(parts::store_failed)?;
         let found = reconcile(&snapshot).await.map_err(parts::store_failed)?;
         if args.json {
             let json = serde_json::to_string_pretty(&found)

@@ -23,7 +23,7 @@ pub fn run(args: &ReplayArgs, settings: &Settings) -> Result<(), Failure> {
         let copy = Store::open(&Store::sqlite_url(&path)).await.map_err(|error| {
             Failure::new(Code::CantCreate, format!("the copy at {} cannot be made: {error}", path.display()))
         })?;
-        let snapshot = original.snapshot().await.map_err(parts::store_failed)?;
+        let snapshot = original.long_snapshot().await.map_err(parts::store_failed)?;
         let replayed = replay(&snapshot, &copy).await;
         copy.close().await.map_err(parts::store_failed)?;
         if !keep {

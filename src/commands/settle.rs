@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::{
+    catalog_source,
     cli::SettleArgs,
     data_dir::{DataDir, Role},
     exit::{Code, Failure},
@@ -55,6 +56,7 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     let ready = ReadyFile { admin: Some(process::url(process.admin)), ..ReadyFile::default() };
     process::write_ready_file(args.serve.ready_file.as_ref(), &ready)?;
 
+    let publisher = catalog_source::publish(&store, settings, &process.shutdown);
     let mut tasks = JoinSet::new();
     let days = settings.settlement.click_retention_days;
     tasks.spawn(retention::run(store.clone(), days, process.shutdown.clone()));
@@ -78,6 +80,10 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     while tasks.join_next().await.is_some() {}
     for left in left {
         left.wait(LEAVE).await;
+    }
+    if let Some(publisher) = publisher {
+        // A panic in there has said so.
+        let _ = publisher.await;
     }
     store.close().await.map_err(parts::store_failed)?;
     process.end().await;

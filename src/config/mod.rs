@@ -141,7 +141,7 @@ pub struct KafkaSettings {
     pub prefix: String,
     /// After this time without an acknowledgement an event goes to the spool.
     pub spool_after_ms: u64,
-    /// After this time librdkafka gives an event up.
+    /// After this time librdkafka gives a click up, and a connection that does not answer.
     pub message_timeout_ms: u64,
     /// How long events wait for others of their batch.
     pub linger_ms: u64,

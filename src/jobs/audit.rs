@@ -61,7 +61,7 @@ pub async fn run(store: Store, interval: Duration, metrics: AuditMetrics, shutdo
 
 /// Adds up one state of the store.
 pub async fn audit(store: &Store) -> Result<Audit, DbErr> {
-    let snapshot = store.snapshot().await?;
+    let snapshot = store.long_snapshot().await?;
     let events = reconcile::reconcile(&snapshot).await?;
     let money = verify::verify(&snapshot).await?;
     snapshot.rollback().await?;

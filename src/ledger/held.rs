@@ -5,6 +5,7 @@
 
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
@@ -13,9 +14,13 @@ use super::{
     case::{Case, find_waiting, new_row, taken},
     claims::{self, Claim},
     journal::Entry,
-    programs, refund, status,
+    refund, status,
 };
-use crate::{domain::ids::ProgramId, events::Conversion, store::entities::conversion};
+use crate::{
+    domain::ids::ProgramId,
+    events::Conversion,
+    store::{INSERT_ROWS, entities::conversion},
+};
 
 /// A conversion came in that is not believed as it is.
 pub(super) async fn hold(
@@ -30,7 +35,7 @@ pub(super) async fn hold(
         return Ok(Applied::rejected(reason, None, Vec::new()));
     }
     let program = match &case.conversion.program {
-        Some(slug) => programs::by_slug(entry.tx, entry.account, slug).await?.map(|row| ProgramId(row.id)),
+        Some(slug) => entry.program_named(slug).await?,
         None => None,
     };
     if let (Some(program), Some(external)) = (program, &case.conversion.external_id)
@@ -51,7 +56,7 @@ pub(super) async fn hold(
     let id = entry.new_id();
     let mut row = new_row(entry, case, id, status::HELD)?;
     row.program_id = Set(program.map(|program| program.0));
-    row.insert(entry.tx).await?;
+    conversion::Entity::insert(row).exec_without_returning(entry.tx).await?;
     Ok(Applied::changed(Effect::Held { id }))
 }
 
@@ -85,13 +90,14 @@ pub(super) async fn replace(
         .order_by_asc(conversion::Column::ArrivedSeq)
         .all(entry.tx)
         .await?;
-    let mut replaced = Vec::new();
-    for row in held {
-        replaced.push(row.id);
-        refund::follow(entry, row.id, settled).await?;
-        let mut row = row.into_active_model();
-        row.status = Set(status::REPLACED.to_owned());
-        row.update(entry.tx).await?;
+    let replaced: Vec<Uuid> = held.iter().map(|row| row.id).collect();
+    for some in replaced.chunks(INSERT_ROWS) {
+        refund::follow(entry, some, settled).await?;
+        conversion::Entity::update_many()
+            .col_expr(conversion::Column::Status, Expr::value(status::REPLACED))
+            .filter(conversion::Column::Id.is_in(some.iter().copied()))
+            .exec(entry.tx)
+            .await?;
     }
     Ok(replaced)
 }

@@ -242,7 +242,7 @@ async fn judge(
         .await?;
     let program_id = ProgramId(conversion.program_id.ok_or_else(|| damaged("program"))?);
     let then = Timestamp(conversion.occurred_at);
-    let program = programs::at(entry.tx, entry.account, program_id, then).await?;
+    let program = entry.program_at(program_id, then).await?;
     let policy = program.ok_or_else(|| damaged("program"))?.settings.refund_policy;
     let lines = lines::of_conversion(entry, conversion.id).await?;
     let refundable = lines
@@ -349,12 +349,12 @@ pub(super) async fn orphan(entry: &Entry<'_>, conversion: Uuid) -> Result<(), Le
 
 /// What the pending refunds of one conversion waited for was taken as another: that one's they are now. They are
 /// looked at when it settles, or at once if it has.
-pub(super) async fn follow(entry: &Entry<'_>, from: Uuid, to: Uuid) -> Result<(), LedgerError> {
+pub(super) async fn follow(entry: &Entry<'_>, from: &[Uuid], to: Uuid) -> Result<(), LedgerError> {
     refund::Entity::update_many()
         .col_expr(refund::Column::ConversionId, Expr::value(to))
         .col_expr(refund::Column::WaitsUntil, Expr::value(entry.at.0))
         .filter(refund::Column::AccountId.eq(entry.account.0))
-        .filter(refund::Column::ConversionId.eq(from))
+        .filter(refund::Column::ConversionId.is_in(from.iter().copied()))
         .filter(refund::Column::Status.eq(status::PENDING))
         .exec(entry.tx)
         .await?;

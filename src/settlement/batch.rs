@@ -42,6 +42,9 @@ impl BatchError {
     pub fn blames_the_event(&self) -> Option<String> {
         match self {
             Self::Ledger(error @ LedgerError::NotFound(_)) => Some(error.to_string()),
+            Self::Ledger(LedgerError::Store(error)) if store::is_refused_value(error) => {
+                Some(format!("the store refuses a value: {error}"))
+            }
             Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
         }
     }
@@ -73,10 +76,19 @@ impl Tally {
 
 /// A record that could be read, or what it is instead.
 pub(super) enum Read {
-    Event { event: Box<Event>, partition: i32 },
+    Event {
+        event: Box<Event>,
+        partition: i32,
+    },
     /// It can be read and counted, but holds what no store can.
-    Refused { event: Box<Event>, detail: String },
-    Unreadable { text: String, detail: String },
+    Refused {
+        event: Box<Event>,
+        detail: String,
+    },
+    Unreadable {
+        text: String,
+        detail: String,
+    },
 }
 
 /// Decodes a batch; a newer version fails it whole.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set, TryInsertResult,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set,
     sea_query::{Expr, OnConflict},
 };
 use serde_json::json;
@@ -23,6 +23,7 @@ use crate::{
     events::{Body, Click, Event},
     ledger::{Intake, LedgerError, intake::stream_of},
     store::{
+        bulk,
         entities::{click, click_rollup, link},
         partitions,
         streams::StreamKey,
@@ -266,21 +267,16 @@ fn row(id: Uuid, clicked_at: Timestamp, click: &Click, link: LinkFacts) -> click
 }
 
 /// Stores rows that are not there; answers the ids of those that were new.
-async fn insert(
-    tx: &DatabaseTransaction,
-    rows: Vec<click::ActiveModel>,
-) -> Result<Vec<Uuid>, BatchError> {
+async fn insert(tx: &DatabaseTransaction, rows: Vec<click::ActiveModel>) -> Result<Vec<Uuid>, BatchError> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let inserted = click::Entity::insert_many(rows)
-        .on_conflict_do_nothing_on([click::Column::Day, click::Column::Id])
-        .exec_with_returning_many(tx)
-        .await?;
-    Ok(match inserted {
-        TryInsertResult::Inserted(rows) => rows.into_iter().map(|row| row.id).collect(),
-        TryInsertResult::Empty | TryInsertResult::Conflicted => Vec::new(),
-    })
+    let mut insert = bulk::insert(tx, rows)?;
+    insert
+        .on_conflict(OnConflict::columns([click::Column::Day, click::Column::Id]).do_nothing().to_owned())
+        .returning_col(click::Column::Id);
+    let stored = tx.query_all(&insert).await?;
+    Ok(stored.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
 }
 
 /// Adds clicks that were stored to the counts of their day.
@@ -297,35 +293,35 @@ async fn roll_up(tx: &DatabaseTransaction, stored: &[Origin<'_>]) -> Result<(), 
     if counts.is_empty() {
         return Ok(());
     }
-    let rows = counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
-        click_rollup::ActiveModel {
-            link_id: Set(link_id),
-            day: Set(day),
-            class: Set(class.to_owned()),
-            country: Set(country.to_owned()),
-            device: Set(device.to_owned()),
-            partition: Set(partition),
-            account_id: Set(link.account),
-            program_id: Set(link.program),
-            affiliate_id: Set(link.affiliate),
-            clicks: Set(clicks),
-        }
-    });
+    let rows =
+        counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
+            click_rollup::ActiveModel {
+                link_id: Set(link_id),
+                day: Set(day),
+                class: Set(class.to_owned()),
+                country: Set(country.to_owned()),
+                device: Set(device.to_owned()),
+                partition: Set(partition),
+                account_id: Set(link.account),
+                program_id: Set(link.program),
+                affiliate_id: Set(link.affiliate),
+                clicks: Set(clicks),
+            }
+        });
     let sum = Expr::col((click_rollup::Entity, Column::Clicks)).add(Expr::col(("excluded", Column::Clicks)));
-    click_rollup::Entity::insert_many(rows)
-        .on_conflict(
-            OnConflict::columns([
-                Column::LinkId,
-                Column::Day,
-                Column::Class,
-                Column::Country,
-                Column::Device,
-                Column::Partition,
-            ])
-            .value(Column::Clicks, sum)
-            .to_owned(),
-        )
-        .exec_without_returning(tx)
-        .await?;
+    let mut insert = bulk::insert(tx, rows.collect())?;
+    insert.on_conflict(
+        OnConflict::columns([
+            Column::LinkId,
+            Column::Day,
+            Column::Class,
+            Column::Country,
+            Column::Device,
+            Column::Partition,
+        ])
+        .value(Column::Clicks, sum)
+        .to_owned(),
+    );
+    tx.execute(&insert).await?;
     Ok(())
 }

@@ -252,9 +252,14 @@ impl Consumer {
         self.one_by_one(taker, batch).await
     }
 
-    /// Takes a failed batch event by event, up to the first that cannot go on.
+    /// Takes a failed batch event by event, up to the first that cannot go on. One of a newer version stops its
+    /// partition alone; anything else would stop the others as well.
     async fn one_by_one(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Ended {
+        let mut newer = BTreeMap::new();
         for delivery in batch {
+            if newer.contains_key(&delivery.partition) {
+                continue;
+            }
             let mut taken = self.commit(taker, std::slice::from_ref(delivery)).await;
             if let Some(detail) = taken.as_ref().err().and_then(BatchError::blames_the_event) {
                 let (topic, partition, offset) = (self.topic.name(), delivery.partition, delivery.offset);
@@ -264,10 +269,19 @@ impl Consumer {
             match taken {
                 Ok(()) => {}
                 Err(BatchError::NotOwner) => return Ended::Lost,
+                Err(error @ BatchError::NewerVersion(_)) => {
+                    newer.insert(delivery.partition, error);
+                }
                 Err(error) => return Ended::Stuck(delivery.partition, error),
             }
         }
-        Ended::Settled
+        match newer.pop_first() {
+            Some((partition, error)) => {
+                self.stuck.extend(newer.into_keys());
+                Ended::Stuck(partition, error)
+            }
+            None => Ended::Settled,
+        }
     }
 
     /// Another instance has a partition. Normal where instances come and go, unless nothing else happens.

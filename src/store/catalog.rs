@@ -15,7 +15,7 @@ use crate::catalog::{CatalogRecord, Versioned};
 pub async fn publish(tx: &impl ConnectionTrait, record: CatalogRecord) -> Result<(), DbErr> {
     let version = sequences::next(tx, Sequence::CatalogVersion).await?;
     let row = ActiveModel {
-        key: Set(record.key()),
+        key: Set(record.key().to_string()),
         version: Set(version),
         record: Set(serde_json::to_value(&record).map_err(|error| DbErr::Json(error.to_string()))?),
     };

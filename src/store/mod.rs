@@ -18,11 +18,14 @@
 //! 4. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
 //! 5. partitions that are made for a batch ([`partitions`]);
 //! 6. rollups, by their key;
-//! 7. streams and the counts of their outcomes, by their key ([`streams`]).
+//! 7. streams and the counts of their outcomes, by their key ([`streams`]);
+//! 8. how far the catalog was published ([`publications`]).
 //!
 //! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
 pub mod accounts;
+pub mod answers;
+pub mod bulk;
 pub mod catalog;
 pub mod entities;
 pub mod keys;
@@ -31,6 +34,7 @@ mod options;
 pub mod partitions;
 pub mod pixel_secrets;
 mod postgres;
+pub mod publications;
 pub mod publish;
 pub mod sequences;
 mod sqlite;
@@ -45,7 +49,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-pub use trouble::{ConnectError, Trouble, is_transient, is_unknown, trouble};
+pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
 
 /// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement, and below
 /// PostgreSQL's 65,535.
@@ -131,6 +135,15 @@ impl Store {
         } else {
             self.reader.begin().await
         }
+    }
+
+    /// As [`Self::snapshot`], for reading all there is: no statement of it is cut off for its time.
+    pub async fn long_snapshot(&self) -> Result<DatabaseTransaction, DbErr> {
+        let snapshot = self.snapshot().await?;
+        if is_postgres(&snapshot) {
+            snapshot.execute_unprepared("SET LOCAL statement_timeout = 0").await?;
+        }
+        Ok(snapshot)
     }
 
     /// Begins a transaction that may write. Dropped without a commit it leaves nothing behind.

@@ -47,23 +47,40 @@ pub async fn create_ahead(store: &Store, days: impl IntoIterator<Item = i32>) ->
     tx.commit().await
 }
 
-/// Forgets the clicks of one day before `limit`, the oldest; `None`: there is none. Answers the day and how many
-/// clicks it had.
+/// A day whose clicks are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forgotten {
+    pub day: i32,
+    /// Not counted where the day went as a whole.
+    pub clicks: Option<u64>,
+}
+
+/// Forgets the clicks of the oldest day before `limit`; `None`: there is none.
 ///
 /// # Errors
-/// On PostgreSQL also when somebody has read clicks for long: the drop is given up, so that writers do not wait.
-pub async fn forget_oldest_before(store: &Store, limit: i32) -> Result<Option<(i32, u64)>, DbErr> {
+/// On PostgreSQL also when somebody has been reading clicks for long: the drop is given up then, because writers would
+/// have to wait behind it.
+pub async fn forget_oldest_before(store: &Store, limit: i32) -> Result<Option<Forgotten>, DbErr> {
     if is_postgres(store.reader()) {
-        let oldest = partitioned_days(store.reader()).await?.into_iter().min().filter(|day| *day < limit);
-        let Some(day) = oldest else { return Ok(None) };
-        Ok(Some((day, drop_partition(store, day).await?)))
-    } else {
-        let Some(day) = oldest_row_before(store, limit).await? else { return Ok(None) };
-        let tx = store.begin().await?;
-        let deleted = click::Entity::delete_many().filter(click::Column::Day.eq(day)).exec(&tx).await?;
-        tx.commit().await?;
-        Ok(Some((day, deleted.rows_affected)))
+        return drop_oldest_before(store, limit).await;
     }
+    let Some(day) = oldest_row_before(store, limit).await? else { return Ok(None) };
+    let tx = store.begin().await?;
+    let deleted = click::Entity::delete_many().filter(click::Column::Day.eq(day)).exec(&tx).await?;
+    tx.commit().await?;
+    Ok(Some(Forgotten { day, clicks: Some(deleted.rows_affected) }))
+}
+
+async fn drop_oldest_before(store: &Store, limit: i32) -> Result<Option<Forgotten>, DbErr> {
+    let tx = store.begin().await?;
+    tx.execute_unprepared(&format!("SET LOCAL lock_timeout = '{DROP_PATIENCE}'")).await?;
+    super::lock(&tx, vec![postgres::PARTITIONS]).await?;
+    let Some(day) = partitioned_days(&tx).await?.into_iter().min().filter(|day| *day < limit) else {
+        return Ok(None);
+    };
+    tx.execute_unprepared(&format!("DROP TABLE {}", name(day))).await?;
+    tx.commit().await?;
+    Ok(Some(Forgotten { day, clicks: None }))
 }
 
 async fn oldest_row_before(store: &Store, limit: i32) -> Result<Option<i32>, DbErr> {
@@ -75,19 +92,6 @@ async fn oldest_row_before(store: &Store, limit: i32) -> Result<Option<i32>, DbE
         .into_tuple::<i32>()
         .one(store.reader())
         .await
-}
-
-async fn drop_partition(store: &Store, day: i32) -> Result<u64, DbErr> {
-    let name = name(day);
-    let rows = format!("SELECT count(*) AS clicks FROM {name}");
-    let counted =
-        store.reader().query_one_raw(Statement::from_string(sea_orm::DbBackend::Postgres, rows)).await?;
-    let clicks: i64 = counted.map_or(Ok(0), |row| row.try_get("", "clicks"))?;
-    let tx = store.begin().await?;
-    tx.execute_unprepared(&format!("SET LOCAL lock_timeout = '{DROP_PATIENCE}'")).await?;
-    tx.execute_unprepared(&format!("DROP TABLE IF EXISTS {name}")).await?;
-    tx.commit().await?;
-    Ok(clicks.unsigned_abs())
 }
 
 /// The days that have a partition.

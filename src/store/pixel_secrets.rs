@@ -1,8 +1,8 @@
 //! The secrets that sign merchants' pixels: made here, sealed before they are stored, opened for the merchant.
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Set, sea_query::Expr,
 };
 
 use super::{Store, entities::program, keys, publish};
@@ -12,7 +12,7 @@ use crate::domain::{
     time::Timestamp,
 };
 
-/// Programs of one transaction while all are sealed anew.
+/// Programs that are looked at in one statement.
 const PAGE: u64 = 500;
 
 /// Gives a program a new secret and tells the edges.
@@ -22,11 +22,15 @@ pub async fn renew(
     sealing: &SealingKeys,
     at: Timestamp,
 ) -> Result<(), DbErr> {
-    let row = program::Entity::find_by_id(id.0).one(tx).await?;
-    let row = row.ok_or_else(|| DbErr::RecordNotFound("there is no such program".to_owned()))?;
-    let mut change = row.into_active_model();
-    change.updated_at = Set(at.0);
-    write(tx, change, id, sealing, &keys::random_secret()?).await
+    let sealed = seal(sealing, id, &keys::random_secret()?)?;
+    let change = program::ActiveModel {
+        id: Set(id.0),
+        pixel_secret: Set(sealed.into_text()),
+        updated_at: Set(at.0),
+        ..Default::default()
+    };
+    change.update(tx).await?;
+    publish::program(tx, id).await
 }
 
 /// A program's secret as its merchant knows it.
@@ -49,13 +53,12 @@ pub async fn reseal(store: &Store, sealing: &SealingKeys, clear_text_only: bool)
     let mut done = Resealed::default();
     let mut after = 0;
     loop {
-        let tx = store.begin().await?;
         let rows = program::Entity::find()
             .filter(program::Column::Id.gt(after))
             .filter(program::Column::PixelSecret.ne(""))
             .order_by_asc(program::Column::Id)
             .limit(PAGE)
-            .all(&tx)
+            .all(store.reader())
             .await?;
         let Some(last) = rows.last() else { return Ok(done) };
         after = last.id;
@@ -64,30 +67,40 @@ pub async fn reseal(store: &Store, sealing: &SealingKeys, clear_text_only: bool)
             if sealing.is_current(&sealed) || (clear_text_only && sealed.has_form()) {
                 continue;
             }
-            let text = if sealed.has_form() { open(&row, sealing) } else { Ok(sealed.into_text()) };
-            match text {
-                Ok(text) => {
-                    let id = ProgramId(row.id);
-                    write(&tx, row.into_active_model(), id, sealing, &text).await?;
-                    done.sealed += 1;
-                }
+            match if sealed.has_form() { open(&row, sealing) } else { Ok(sealed.into_text()) } {
+                Ok(text) => done.sealed += u64::from(replace(store, &row, sealing, &text).await?),
                 Err(_) => done.unreadable += 1,
             }
         }
-        tx.commit().await?;
     }
 }
 
-async fn write(
-    tx: &impl ConnectionTrait,
-    mut row: program::ActiveModel,
-    id: ProgramId,
+/// One program in a transaction of its own, unless its merchant has replaced the secret meanwhile.
+async fn replace(
+    store: &Store,
+    row: &program::Model,
     sealing: &SealingKeys,
     text: &str,
-) -> Result<(), DbErr> {
+) -> Result<bool, DbErr> {
+    let id = ProgramId(row.id);
+    let sealed = seal(sealing, id, text)?;
+    let tx = store.begin().await?;
+    let changed = program::Entity::update_many()
+        .col_expr(program::Column::PixelSecret, Expr::value(sealed.into_text()))
+        .filter(program::Column::Id.eq(row.id))
+        .filter(program::Column::PixelSecret.eq(row.pixel_secret.as_str()))
+        .exec(&tx)
+        .await?;
+    if changed.rows_affected == 0 {
+        return Ok(false);
+    }
+    publish::program(&tx, id).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+fn seal(sealing: &SealingKeys, id: ProgramId, text: &str) -> Result<Sealed, DbErr> {
     let mut nonce = [0_u8; NONCE_BYTES];
     getrandom::fill(&mut nonce).map_err(|error| DbErr::Custom(format!("no randomness: {error}")))?;
-    row.pixel_secret = Set(sealing.seal(&nonce, &pixel_secret_of(id), text).into_text());
-    row.update(tx).await?;
-    publish::program(tx, id).await
+    Ok(sealing.seal(&nonce, &pixel_secret_of(id), text))
 }

@@ -3,7 +3,7 @@
 //! The row is locked until the transaction ends, so numbers become visible in the order in which they were given.
 
 use sea_orm::{
-    ConnectionTrait, DbErr, EntityTrait, ExprTrait,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter,
     sea_query::{Expr, OnConflict},
 };
 
@@ -43,4 +43,15 @@ pub async fn next(tx: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, 
         .exec_with_returning(tx)
         .await?;
     Ok(row.last)
+}
+
+/// Numbers up to `last` are given out.
+pub async fn raise(tx: &impl ConnectionTrait, sequence: Sequence, last: i64) -> Result<(), DbErr> {
+    Entity::update_many()
+        .col_expr(Column::Last, Expr::value(last))
+        .filter(Column::Name.eq(sequence.name()))
+        .filter(Column::Last.lt(last))
+        .exec(tx)
+        .await?;
+    Ok(())
 }

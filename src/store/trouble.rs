@@ -69,6 +69,14 @@ pub fn is_unknown(commit: &DbErr) -> bool {
     )
 }
 
+/// Whether the database refuses a value as such, whatever else is done: it would refuse it again.
+pub fn is_refused_value(error: &DbErr) -> bool {
+    let Some(sqlx::Error::Database(error)) = sqlx_error(error) else { return false };
+    let state = error.try_downcast_ref::<SqlxPostgresError>().map_or("", SqlxPostgresError::code);
+    // Data exceptions; a text that is too long for an index.
+    state.starts_with("22") || state == "54000"
+}
+
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {
     let (DbErr::Conn(cause) | DbErr::Exec(cause) | DbErr::Query(cause)) = error else { return None };
     match cause {

@@ -7,7 +7,10 @@ use uuid::Uuid;
 use waypost::{
     domain::{ids::Prefix, time::Timestamp},
     ledger::Effect,
-    store::entities::{click, click_rollup, link, rejected_event},
+    store::{
+        entities::{click, click_rollup, link, rejected_event},
+        partitions,
+    },
 };
 
 use crate::{
@@ -102,6 +105,7 @@ pub async fn click(server: &Server, client: &Client, country: &str, class: &str,
         clicks,
     };
     let tx = server.store.begin().await.unwrap();
+    partitions::ensure(&tx, &[row.day].into()).await.unwrap();
     row.into_active_model().insert(&tx).await.unwrap();
     rollup.into_active_model().insert(&tx).await.unwrap();
     tx.commit().await.unwrap();

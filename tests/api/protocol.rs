@@ -9,6 +9,8 @@ use tokio::{
     net::TcpStream,
 };
 
+use waypost::store::accounts;
+
 use crate::support::{Server, settings};
 
 #[tokio::test]
@@ -115,9 +117,10 @@ async fn a_body_that_does_not_come_is_given_up() {
 #[tokio::test]
 async fn a_transaction_that_blocks_does_not_block_for_ever() {
     let mut settings = settings();
-    settings.request_timeout_ms = 300;
+    settings.request_timeout_ms = 1_000;
     let server = Server::start_with(settings, |_| None).await;
     let tx = server.store.begin().await.unwrap();
+    accounts::lock(&tx, [server.shop.account]).await.unwrap();
     let answer = server.shop.post("/v1/affiliates", json!({"id": "jane"})).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("1")));
     drop(tx);

@@ -37,7 +37,8 @@ pub struct Server {
     pub shop: Client,
     stop: Option<DropGuard>,
     serving: JoinHandle<std::io::Result<()>>,
-    _database: Database,
+    #[allow(dead_code, reason = "kept to the end; tests of one backend ask for its address")]
+    pub database: Database,
 }
 
 /// One account's key.
@@ -115,7 +116,7 @@ impl Server {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(api::serve(listener, parts, stop.clone()));
-        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, _database: database }
+        Self { store, intake, base, shop, stop: Some(stop.drop_guard()), serving, database }
     }
 
     /// Another account, with a key of its own.

@@ -20,6 +20,7 @@ mod lists;
 mod money;
 #[path = "../api/protocol.rs"]
 mod protocol;
+mod races;
 #[path = "../api/resources.rs"]
 mod resources;
 #[path = "../support/services.rs"]

@@ -70,7 +70,8 @@ impl Books {
             conversions: by_key(conversions, |row| name_in(&row.input)),
             refunds: by_key(refunds, |row| name_in(&row.input)),
             rejected: by_key(rejected, |row| {
-                let body = row.event["body"].as_object().and_then(|body| body.values().next());
+                let event: Value = serde_json::from_str(&row.event).unwrap_or_default();
+                let body = event["body"].as_object().and_then(|body| body.values().next());
                 body.map(name_in).unwrap_or_default()
             }),
             lines: by_key(lines, |row| row.conversion_id.unwrap_or_default()),

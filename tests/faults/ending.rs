@@ -21,11 +21,11 @@ use crate::{
     mutations::verdict_can_fail,
     processes::{End, Role},
     verdict::{Story, Verdict, judge},
-    world::{EDGES, PARTITIONS, World, eventually},
+    world::{EDGES, PARTITIONS, World, eventually, within},
 };
 
 /// What everybody may take to settle what is left.
-const SETTLED: Duration = Duration::from_secs(90);
+const SETTLED: Duration = Duration::from_secs(240);
 
 /// When it was, for the summary.
 pub struct Told {
@@ -54,7 +54,7 @@ pub async fn end(world: &World, mut story: Story, told: Told) {
     story.tries = world.tries.load(Ordering::Relaxed);
     let db = Database::connect(world.services.get("POSTGRES")).await.unwrap();
     let topics = ends(world).await;
-    eventually("settlement to have read everything", async || lag(&db, &topics).await).await;
+    within(SETTLED, "settlement to have read everything", async || lag(&db, &topics).await).await;
 
     let deadline = Instant::now() + SETTLED;
     let verdict = loop {

@@ -62,7 +62,8 @@ pub struct Merchant {
     account: usize,
     apis: Vec<Arc<Process>>,
     http: Client,
-    keys: usize,
+    /// Which API is asked next.
+    turn: usize,
     /// Lines that were looked at.
     seen: HashSet<Uuid>,
     /// The place of each program's value among [`Program::values`].
@@ -82,7 +83,7 @@ impl Merchant {
             account,
             apis,
             http: http(),
-            keys: 0,
+            turn: 0,
             seen: HashSet::new(),
             values: [0; 2],
             ledger: Ledger::default(),
@@ -161,10 +162,10 @@ impl Merchant {
 
     /// Asks until there is an answer.
     async fn ask(&mut self, method: Method, path: &str, body: Option<Value>, expected: &[u16]) -> Value {
-        self.keys += 1;
-        let key = format!("{}-{}", self.account, self.keys);
+        let key = Uuid::now_v7().to_string();
         self.ledger.requests += 1;
-        for turn in self.keys.. {
+        for turn in self.turn.. {
+            self.turn = turn + 1;
             let api = &self.apis[turn % self.apis.len()];
             if let Some(address) = api.address() {
                 let mut request = self
@@ -183,9 +184,9 @@ impl Merchant {
                             return serde_json::from_str(&text).unwrap_or_default();
                         }
                         if status != 503 || !retry_after {
-                            self.ledger
-                                .wrong
-                                .push(format!("{method} {path} at {}: {status} {text}", api.name));
+                            let wrong = format!("{method} {path} at {}: {status} {text}", api.name);
+                            self.ledger.wrong.push(wrong);
+                            return Value::Null;
                         }
                     }
                 }

@@ -24,7 +24,7 @@ enum Falsified {
     PostingLost,
     AmountChanged,
     BalanceChanged,
-    ReviewForgotten,
+    ReviewWrong,
     ClickLost,
     NumberMissing,
     OutcomeMissing,
@@ -39,11 +39,11 @@ impl Falsified {
         (Self::ConversionTwice, "has 2 effects"),
         (Self::ConversionUnpaid, "it has 0 lines"),
         (Self::RefundLost, "has no effect"),
-        (Self::PostingTwice, "it is posted as"),
+        (Self::PostingTwice, "was posted 4 times"),
         (Self::PostingLost, "sums of postings are not zero"),
         (Self::AmountChanged, "its line is worth"),
         (Self::BalanceChanged, "add up to"),
-        (Self::ReviewForgotten, "its line is pending, not"),
+        (Self::ReviewWrong, "its line is"),
         (Self::ClickLost, "a click was lost"),
         (Self::NumberMissing, "lacks"),
         (Self::OutcomeMissing, "have an outcome"),
@@ -119,8 +119,11 @@ async fn falsify(tx: &DatabaseTransaction, falsified: Falsified, story: &Story) 
             line.update(tx).await.unwrap();
         }
         Falsified::BalanceChanged => run(tx, "UPDATE balances SET amount = amount + 1").await,
-        Falsified::ReviewForgotten => {
-            run(tx, "UPDATE commission_lines SET status = 'pending' WHERE status = 'approved'").await;
+        Falsified::ReviewWrong => {
+            let other = if line.status == "approved" { "disapproved" } else { "approved" };
+            let mut line = line.into_active_model();
+            line.status = Set(other.to_owned());
+            line.update(tx).await.unwrap();
         }
         Falsified::ClickLost => {
             let id = story.diary.clicks.iter().find(|click| click.owed).unwrap().id;

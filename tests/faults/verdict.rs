@@ -247,6 +247,12 @@ impl Judge<'_> {
         let sum = |wanted: &dyn Fn(&posting::Model) -> bool| -> i64 {
             of_line.iter().filter(|row| wanted(row)).map(|row| row.amount).sum()
         };
+        for (event, most) in
+            [("earned", 1), ("approved", 1), ("disapproved", 1), ("refunded", order.refunds.len())]
+        {
+            let posted = of_line.iter().filter(|row| row.event == event).count();
+            check(posted <= 2 * most, &format!("{event} was posted {posted} times"))?;
+        }
         let values = values_at(&self.story.ledger.prices, order.account, order.program, row.occurred_at);
         let fits = |value: &&&str| {
             let earned = order.program.worth(value, amount, amount);
@@ -265,12 +271,6 @@ impl Judge<'_> {
             right == (worth("pending"), worth("approved"), expense),
             &format!("it is posted as {right:?}"),
         )?;
-        for (event, most) in
-            [("earned", 1), ("approved", 1), ("disapproved", 1), ("refunded", order.refunds.len())]
-        {
-            let posted = of_line.iter().filter(|row| row.event == event).count();
-            check(posted <= 2 * most, &format!("{event} was posted {posted} times"))?;
-        }
         Ok(())
     }
 }

@@ -23,8 +23,8 @@ use crate::{
 /// Clicks of curl and its like are of class `crawler` and earn nothing.
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
 
-/// One visitor after the other, not faster than this.
-const PACE: Duration = Duration::from_millis(200);
+/// One visitor after the other, not faster than this: a debug build on a busy machine settles all of it.
+const PACE: Duration = Duration::from_millis(600);
 
 /// Before a request is sent again that was cut or told to wait.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -156,7 +156,7 @@ impl Visitor {
         let code = affiliate.link(program);
         let ip = format!("198.51.{}.{}", self.chance.below(100), 1 + self.chance.below(250));
         let asked = now();
-        if self.chance.percent(15) && !affiliate.is_new() {
+        if self.chance.percent(15) && affiliate.known {
             let body = json!({"referral_code": code, "ip": ip, "user_agent": BROWSER});
             let request = self.http.post(format!("{address}/v1/events/click"));
             let request = request.bearer_auth(&self.market[account].key).json(&body);
@@ -178,7 +178,7 @@ impl Visitor {
         };
         self.diary.answers.count("click", answer.status().as_str());
         if answer.status() != StatusCode::FOUND {
-            if answer.status() != StatusCode::NOT_FOUND || !affiliate.is_new() {
+            if answer.status() != StatusCode::NOT_FOUND || affiliate.known {
                 let wrong = format!("{}: /r/{code} at {edge}: {}", Timestamp(now()), answer.status());
                 self.diary.answers.wrong.push(wrong);
             }

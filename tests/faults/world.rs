@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use sea_orm::{ConnectionTrait, Database};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{
@@ -85,6 +86,8 @@ impl World {
         let at = folder.path().join("services");
         let services = Arc::new(tokio::task::spawn_blocking(move || Services::start(&at)).await.unwrap());
 
+        fit_on_disk(&services).await;
+
         let owners = Owners::default();
         let roles = [(Role::Edge, EDGES), (Role::Settle, SETTLEMENTS), (Role::Api, APIS)];
         let named: Vec<(Role, &'static str)> =
@@ -97,12 +100,13 @@ impl World {
         let address = |name: &str| services.get(name).parse::<SocketAddr>().unwrap();
         lines.listen_for_all(Part::Kafka, address("KAFKA_PROXY"), address("KAFKA_BEHIND")).await;
 
-        let mut settings = common();
-        set(&mut settings, "KAFKA__BROKERS", services.get("KAFKA_PROXY"));
+        let mut shared = common();
+        set(&mut shared, "KAFKA__BROKERS", services.get("KAFKA_PROXY"));
+        let mut settings = shared.clone();
         set(&mut settings, "STORE__URL", services.get("POSTGRES"));
         let mut processes = Vec::new();
         for (role, name) in named {
-            let mut own = settings.clone();
+            let mut own = shared.clone();
             for (part, key, url) in
                 [(Part::Redis, "REDIS__URL", "REDIS"), (Part::Postgres, "STORE__URL", "POSTGRES")]
             {
@@ -327,6 +331,17 @@ fn mount_disks(folder: &Path) -> Vec<(DiskOf, Disk)> {
         println!("no disk can be filled: mounting a small one is not permitted here");
     }
     disks
+}
+
+/// Keeps PostgreSQL's log well below the size of its disk.
+async fn fit_on_disk(services: &Services) {
+    let url = services.get("POSTGRES");
+    let (host, password) = (host_of(url), url.split([':', '@']).nth(2).unwrap());
+    let db = Database::connect(format!("postgres://postgres:{password}@{host}/postgres")).await.unwrap();
+    for sql in ["ALTER SYSTEM SET max_wal_size = '128MB'", "SELECT pg_reload_conf()"] {
+        db.execute_unprepared(sql).await.unwrap();
+    }
+    db.close().await.unwrap();
 }
 
 /// Asks again until it is so.

@@ -1,10 +1,13 @@
 //! The admin listener: every series is there from the start, and probes tell the truth.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Stdio};
 
 use reqwest::StatusCode;
 
-use crate::folder::Folder;
+use crate::{
+    folder::Folder,
+    running::{Waypost, client, eventually},
+};
 
 /// The names of all series in the source of the telemetry, those of its own tests left out.
 fn named() -> BTreeSet<String> {
@@ -22,12 +25,42 @@ fn named() -> BTreeSet<String> {
     names
 }
 
+/// What a process with Kafka and Redis exports while both are away: nobody listens on port 9.
+async fn exported_on_engines(command: &str) -> String {
+    let folder = Folder::new();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let address = format!("127.0.0.1:{port}");
+    let secret = "0123456789abcdef".repeat(4);
+    let settings = [
+        "kafka.brokers=127.0.0.1:9".to_owned(),
+        "redis.url=redis://127.0.0.1:9".to_owned(),
+        format!("token.keys=[{{ id = 1, state = \"active\", secret = \"{secret}\" }}]"),
+        format!("visitor.hash_secret={secret}"),
+        format!("secrets.keys=[\"{secret}\"]"),
+        "edge.listen=127.0.0.1:0".to_owned(),
+    ];
+    let mut arguments = vec![command, "--admin-listen", &address];
+    arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
+    let mut process = folder.command(&arguments);
+    process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let nowhere = folder.beside("none");
+    let _process = Waypost::new(process.spawn().unwrap(), nowhere.clone(), nowhere);
+    eventually("an admin listener", async || {
+        let answer = client().get(format!("http://{address}/metrics")).send().await.ok()?;
+        let text = answer.text().await.unwrap();
+        // The last part of its kind to register.
+        text.contains("waypost_catalog_").then_some(text)
+    })
+    .await
+}
+
 #[tokio::test]
 async fn every_series_is_there_from_the_start() {
     let folder = Folder::new();
     let waypost = folder.dev().await;
     let (status, text) = waypost.admin("/metrics").await;
     assert_eq!(status, StatusCode::OK);
+    let text = [text, exported_on_engines("edge").await, exported_on_engines("settle").await].concat();
     let names = named();
     assert!(names.len() > 30, "{names:?}");
     let missing = |what: &str, of: &dyn Fn(&str) -> String| {

@@ -39,6 +39,16 @@ fn every_command_explains_itself() {
         &["replay"],
         &["ledger"],
         &["ledger", "verify"],
+        &["topics"],
+        &["topics", "create"],
+        &["topics", "check"],
+        &["spool"],
+        &["spool", "inspect"],
+        &["spool", "replay"],
+        &["catalog"],
+        &["catalog", "republish"],
+        &["secrets"],
+        &["secrets", "reseal"],
     ];
     for command in commands {
         for option in ["--help", "-h"] {

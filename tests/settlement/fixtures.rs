@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    future::Future,
     path::PathBuf,
     sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
@@ -47,13 +46,14 @@ pub const JANE: AffiliateId = AffiliateId(1);
 pub const JANES_LINK: LinkId = LinkId(1);
 
 pub struct World {
-    folder: TempDir,
+    pub folder: TempDir,
     pub store: Store,
     pub spool: Spool,
     pub sink: Arc<SpoolSink>,
     pub account: AccountId,
     pub settings: SettlementSettings,
-    _database: Database,
+    #[allow(dead_code, reason = "kept to the end; processes ask for its address")]
+    pub database: Database,
 }
 
 /// A settlement that runs.
@@ -82,21 +82,18 @@ fn metrics() -> SettlementMetrics {
 
 impl World {
     pub async fn open() -> Self {
+        Self::open_on(Database::create().await).await
+    }
+
+    pub async fn open_on(database: Database) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let database = Database::create().await;
         let store = database.store().await;
         let settings =
             SpoolSettings { path: PathBuf::new(), max_bytes: 1 << 30, commit_events: 1000, commit_ms: 1 };
         let spool =
             Spool::open(&settings, &folder.path().join("spool.db"), StreamMetrics::register()).unwrap();
         let sink = spool.sink();
-        let opened = Timestamp(Timestamp::now().0 - 1_000);
-        let tx = store.begin().await.unwrap();
-        let account = accounts::create(&tx, &"demo".parse().unwrap(), "Demo", opened).await.unwrap();
-        for command in rules() {
-            ledger::apply(&tx, account, opened, &command).await.unwrap();
-        }
-        tx.commit().await.unwrap();
+        let account = furnish(&store, "demo", &rules(SHOP, JANE, JANES_LINK, "jane")).await;
         let settings = SettlementSettings {
             batch_events: 50,
             batch_wait_ms: 5,
@@ -105,7 +102,19 @@ impl World {
             click_retention_days: 400,
             audit_interval_ms: 300_000,
         };
-        Self { folder, store, spool, sink, account, settings, _database: database }
+        Self { folder, store, spool, sink, account, settings, database }
+    }
+
+    /// Another account, with a shop and an affiliate of its own.
+    #[allow(dead_code, reason = "tests of one backend need a second account")]
+    pub async fn account_with(
+        &self,
+        program: ProgramId,
+        affiliate: AffiliateId,
+        link: LinkId,
+        who: &str,
+    ) -> AccountId {
+        furnish(&self.store, &format!("of-{who}"), &rules(program, affiliate, link, who)).await
     }
 
     pub fn parts(&self) -> SettlementParts {
@@ -266,8 +275,19 @@ impl World {
     }
 }
 
-/// USD, 10 %; affiliate jane with the link `jane`.
-fn rules() -> Vec<Command> {
+async fn furnish(store: &Store, slug: &str, rules: &[Command]) -> AccountId {
+    let opened = Timestamp(Timestamp::now().0 - 1_000);
+    let tx = store.begin().await.unwrap();
+    let account = accounts::create(&tx, &slug.parse().unwrap(), slug, opened).await.unwrap();
+    for command in rules {
+        ledger::apply(&tx, account, opened, command).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    account
+}
+
+/// USD, 10 %; an affiliate with a link of their name.
+fn rules(program: ProgramId, affiliate: AffiliateId, link: LinkId, who: &str) -> Vec<Command> {
     let settings = serde_json::from_value(json!({
         "name": "Shop", "destination": "https://shop.example/", "deep_link_hosts": [], "allow_http": false,
         "referral_parameter": "ref", "click_parameter": "click_id", "cookie_time": 30,
@@ -280,17 +300,17 @@ fn rules() -> Vec<Command> {
         "refund_policy": "reverse", "program_group": null,
     }))
     .unwrap();
-    let (id, slug) = (SHOP, "shop".parse().unwrap());
+    let (id, slug) = (program, "shop".parse().unwrap());
     vec![
         Command::PutProgram(Box::new(PutProgram { id, slug, currency: "USD".parse().unwrap(), settings })),
-        Command::PutAffiliate(PutAffiliate { id: JANE, slug: "jane".parse().unwrap(), suspended: false }),
-        Command::SetStanding { program: SHOP, affiliate: JANE, standing: Standing::Approved },
+        Command::PutAffiliate(PutAffiliate { id: affiliate, slug: who.parse().unwrap(), suspended: false }),
+        Command::SetStanding { program, affiliate, standing: Standing::Approved },
         Command::PutLink(Box::new(PutLink {
-            id: JANES_LINK,
-            uid: Uuid::from_u128(1),
-            program: SHOP,
-            affiliate: JANE,
-            code: "jane".to_owned(),
+            id: link,
+            uid: Uuid::from_u128(link.0.unsigned_abs().into()),
+            program,
+            affiliate,
+            code: who.to_owned(),
             destination: None,
             source_id: None,
             asset_id: None,
@@ -344,7 +364,7 @@ impl Numbered {
 }
 
 /// Polls until `done`, or fails after [`PATIENCE`].
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut done: impl FnMut() -> F) {
+pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !done().await {
         assert!(Instant::now() < deadline, "not in time: {what}");

@@ -4,8 +4,10 @@
 
 #[path = "../support/sqlite.rs"]
 mod backend;
+mod days;
 mod fixtures;
 mod once;
+mod poison;
 mod stalls;
 mod sums;
 mod waiting;

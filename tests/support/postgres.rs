@@ -25,6 +25,8 @@ pub const AS_JSON: &str = "::jsonb";
 
 /// Gone when it is dropped, whoever is still connected.
 pub struct Database {
+    /// A database of the same server, from which others are made.
+    admin: String,
     name: String,
 }
 
@@ -32,24 +34,36 @@ impl Database {
     /// With the schema in it, as a copy of a database that was migrated once.
     pub async fn create() -> Self {
         static TEMPLATE_NAME: OnceCell<String> = OnceCell::const_new();
-        Self::copy(TEMPLATE_NAME.get_or_init(template).await).await
+        Self::copy(services::postgres(), TEMPLATE_NAME.get_or_init(template).await).await
+    }
+
+    /// With the schema in it, on a server of one's own.
+    pub async fn on(server: &str) -> Self {
+        let database = Self::copy(server.to_owned(), "template0").await;
+        Store::open(&database.url()).await.unwrap().close().await.unwrap();
+        database
     }
 
     /// Without a schema.
     pub async fn empty() -> Self {
-        Self::copy("template0").await
+        Self::copy(services::postgres(), "template0").await
     }
 
-    async fn copy(template: &str) -> Self {
+    /// Without a schema, in another encoding than UTF8.
+    pub async fn encoded(encoding: &str) -> Self {
+        Self::copy(services::postgres(), &format!("template0 ENCODING '{encoding}' LOCALE 'C'")).await
+    }
+
+    async fn copy(admin: String, template: &str) -> Self {
         let name = format!("test_{}", Uuid::now_v7().simple());
-        let mut admin = admin().await;
-        run(&mut admin, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
-        admin.close().await.unwrap();
-        Self { name }
+        let mut connection = PgConnection::connect(&admin).await.unwrap();
+        run(&mut connection, format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
+        connection.close().await.unwrap();
+        Self { admin, name }
     }
 
     pub fn url(&self) -> String {
-        url_of(&self.name)
+        url_of(&self.admin, &self.name)
     }
 
     pub async fn store(&self) -> Store {
@@ -64,12 +78,13 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let name = self.name.clone();
+        let (admin, name) = (self.admin.clone(), self.name.clone());
         // A runtime of its own: the test's may be the one that drops this.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                run(&mut admin().await, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+                let mut connection = PgConnection::connect(&admin).await.unwrap();
+                run(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
         if !std::thread::panicking() {
@@ -78,8 +93,9 @@ impl Drop for Database {
     }
 }
 
-pub fn url_of(name: &str) -> String {
-    let (server, _) = services::postgres().rsplit_once('/').map(|(a, b)| (a.to_owned(), b.to_owned())).unwrap();
+/// The URL of another database on the server of `admin`.
+fn url_of(admin: &str, name: &str) -> String {
+    let (server, _) = admin.rsplit_once('/').unwrap();
     format!("{server}/{name}")
 }
 
@@ -87,15 +103,12 @@ pub async fn run(connection: &mut PgConnection, sql: String) {
     sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.unwrap();
 }
 
-async fn admin() -> PgConnection {
-    PgConnection::connect(&services::postgres()).await.unwrap()
-}
-
 /// The database that the others are copies of, made by whoever comes first.
 async fn template() -> String {
     let hash = blake3::hash(SCHEMA.concat().as_bytes()).to_hex();
     let name = format!("template_{}", &hash[..16]);
-    let mut admin = admin().await;
+    let url = services::postgres();
+    let mut admin = PgConnection::connect(&url).await.unwrap();
     run(&mut admin, format!("SELECT pg_advisory_lock({TEMPLATE})")).await;
     let known: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
         .bind(&name)
@@ -106,7 +119,7 @@ async fn template() -> String {
         // Under another name until it is whole.
         let half = format!("half_{}", Uuid::now_v7().simple());
         run(&mut admin, format!("CREATE DATABASE {half} TEMPLATE template0")).await;
-        Store::open(&url_of(&half)).await.unwrap().close().await.unwrap();
+        Store::open(&url_of(&url, &half)).await.unwrap().close().await.unwrap();
         run(&mut admin, format!("ALTER DATABASE {half} RENAME TO {name}")).await;
     }
     admin.close().await.unwrap();

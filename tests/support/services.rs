@@ -4,7 +4,8 @@
 
 use std::env;
 
-fn named(variable: &str) -> String {
+/// What `scripts/services` exports under this name.
+pub fn named(variable: &str) -> String {
     let missing = format!("{variable} is not set: run `eval \"$(scripts/services start)\"`, or scripts/test");
     env::var(variable).expect(&missing)
 }

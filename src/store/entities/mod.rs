@@ -5,6 +5,7 @@ pub mod account;
 pub mod affiliate;
 pub mod api_key;
 pub mod balance;
+pub mod catalog_publication;
 pub mod catalog_record;
 pub mod claim;
 pub mod click;

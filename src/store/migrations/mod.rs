@@ -6,6 +6,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_events;
 mod m0001_money;
 mod m0001_rules;
+mod m0002_catalog;
 
 /// Tables of which PostgreSQL keeps each day apart: see `store::partitions`.
 const PARTITIONED_BY_DAY: [&str; 1] = ["clicks"];
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_rules::Migration),
             Box::new(m0001_events::Migration),
             Box::new(m0001_money::Migration),
+            Box::new(m0002_catalog::Migration),
         ]
     }
 }

@@ -138,7 +138,8 @@ fn look(probe: &BaseProducer<Probe>) -> Result<HashMap<String, Found>, AdminErro
     let deadline = Instant::now() + PATIENCE;
     loop {
         let asked = probe.client().fetch_metadata(None, Duration::from_millis(500));
-        probe.poll(Duration::ZERO);
+        // What went wrong meanwhile is heard here.
+        probe.poll(if asked.is_ok() { Duration::ZERO } else { Duration::from_millis(100) });
         match asked {
             Ok(metadata) => {
                 let describe = |topic: &rdkafka::metadata::MetadataTopic| {
@@ -184,7 +185,7 @@ impl ClientContext for Probe {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             return;
         }
-        self.log.error(reason);
+        self.log.remember(reason);
         let cause = match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::SSL) => AdminError::Tls(reason.to_owned()),
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => {

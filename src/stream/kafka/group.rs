@@ -51,6 +51,9 @@ const SEEK: Duration = Duration::from_secs(1);
 /// What leaving the group may take; then the others notice by the session's end.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// The brokers repeat a refusal as often as librdkafka asks again; it is over when they have not for so long.
+const REFUSED: Duration = Duration::from_secs(10);
+
 /// What librdkafka said that is not acted upon yet.
 #[derive(Debug)]
 enum News {
@@ -140,6 +143,29 @@ struct Held {
     turn: i32,
     /// librdkafka has given up for good.
     fatal: Option<String>,
+    /// The brokers do not want us, and since when.
+    refused: Option<(String, Instant)>,
+}
+
+/// Errors that do not pass by waiting: somebody has to look at the settings or at the brokers' rights.
+fn is_refusal(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{
+        Authentication, GroupAuthorizationFailed, GroupMaxSizeReached, InconsistentGroupProtocol,
+        InvalidGroupId, InvalidSessionTimeout, SaslAuthenticationFailed, TopicAuthorizationFailed,
+    };
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Authentication
+                | GroupAuthorizationFailed
+                | GroupMaxSizeReached
+                | InconsistentGroupProtocol
+                | InvalidGroupId
+                | InvalidSessionTimeout
+                | SaslAuthenticationFailed
+                | TopicAuthorizationFailed
+        )
+    )
 }
 
 /// A member of the group of one topic.
@@ -190,6 +216,11 @@ impl Group {
     pub fn take(&self, max: usize) -> Result<Found, SourceError> {
         let mut held = lock(&self.held);
         if let Some(reason) = &held.fatal {
+            return Err(SourceError::Failed(reason.clone()));
+        }
+        if let Some((reason, at)) = &held.refused
+            && at.elapsed() < REFUSED
+        {
             return Err(SourceError::Failed(reason.clone()));
         }
         // First: others that have records all the time must not hide it.
@@ -306,11 +337,15 @@ impl Group {
         while !self.stop.load(Ordering::Acquire) {
             match self.consumer.poll(NEWS) {
                 Some(Ok(message)) => self.astray(message.partition()),
-                // The listener has written it down.
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
                     lock(&self.held).fatal = Some(format!("the consumer has ended: {code}"));
                     self.changed.notify_one();
                 }
+                Some(Err(error)) if is_refusal(&error) => {
+                    lock(&self.held).refused = Some((error.to_string(), Instant::now()));
+                    self.changed.notify_one();
+                }
+                // The listener has written it down; it passes.
                 Some(Err(_)) | None => {}
             }
             self.act();

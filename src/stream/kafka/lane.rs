@@ -15,8 +15,6 @@
 //! last of the spool is sent, and the held ones follow it through the same producer.
 
 use std::{
-    collections::VecDeque,
-    fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
@@ -30,66 +28,13 @@ use super::{
     batch::{Batch, Waiting, count},
     client,
     producer::{Producer, of_topic},
+    state::{Mode, Next, State, Trouble, trouble},
 };
 use crate::{
     config::KafkaSettings,
     stream::{AppendDone, AppendError, Record, Topic, spool::SpoolSink},
     telemetry::kafka::{KafkaMetrics, ProducedMetrics},
 };
-
-/// Where new records go.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Mode {
-    Direct,
-    #[default]
-    Spooling,
-    Joining,
-}
-
-/// Why records do not go to the brokers.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
-    /// No acknowledgement in `spool_after_ms`.
-    Late,
-    /// More is under way than the settings allow.
-    NoRoom,
-    Failed(String),
-    Fatal(String),
-    /// The replay has not been answered for long.
-    Stuck,
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Late => f.write_str("no acknowledgement in time"),
-            Self::NoRoom => f.write_str("too much is under way"),
-            Self::Failed(why) | Self::Fatal(why) => f.write_str(why),
-            Self::Stuck => f.write_str("the replay is not answered"),
-        }
-    }
-}
-
-/// What the thread of a lane does next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    GoOn,
-    /// The producer was given up.
-    Replace,
-    End,
-}
-
-#[derive(Default)]
-struct State {
-    mode: Mode,
-    /// What was handed over and may have no outcome yet, in order.
-    under_way: VecDeque<Arc<Batch>>,
-    replaying: Option<Arc<Batch>>,
-    producer: Option<Arc<Producer>>,
-    producers: u64,
-    closed: bool,
-    ended: bool,
-}
 
 /// One topic's records. Shared by those that append, the thread that polls the producer, and the replay.
 pub(super) struct Lane {
@@ -246,18 +191,18 @@ impl Lane {
         if let Some(waiting) = state.replaying.take().and_then(|batch| batch.take()) {
             waiting.done.resolve(Err(AppendError::Failed));
         }
-        if state.producer.take().is_some() {
-            let metrics = self.metrics();
-            if let Trouble::Fatal(why) = why {
+        let Some(producer) = state.producer.take() else { return };
+        // It may say so only after the first record that it failed.
+        match producer.fatal_error() {
+            Some(why) => {
                 tracing::error!(
                     topic = self.name(),
                     why,
                     "the producer has failed for good and is made anew"
                 );
-                metrics.restarts_fatal.increment(1);
-            } else {
-                metrics.restarts_outage.increment(1);
+                self.metrics().restarts_fatal.increment(1);
             }
+            None => self.metrics().restarts_outage.increment(1),
         }
     }
 
@@ -444,20 +389,5 @@ impl Lane {
                 self.spool(waiting);
             }
         }
-    }
-}
-
-impl State {
-    fn is_current(&self, number: u64) -> bool {
-        self.producer.as_ref().is_some_and(|producer| producer.number == number)
-    }
-}
-
-/// What an error of a producer means.
-pub(super) fn trouble(error: &KafkaError) -> Trouble {
-    match error.rdkafka_error_code() {
-        Some(RDKafkaErrorCode::QueueFull) => Trouble::NoRoom,
-        Some(RDKafkaErrorCode::Fatal) => Trouble::Fatal(error.to_string()),
-        _ => Trouble::Failed(error.to_string()),
     }
 }

@@ -45,19 +45,27 @@ impl ClientLog {
         }
     }
 
-    /// An error that librdkafka reports beside its log, with its reason in words.
+    /// An error that librdkafka reports beside its log, with its reason in words. It is reported twice each time.
     pub fn error(&self, reason: &str) {
+        if self.remember(reason)
+            && let Some(left_out) = self.may_write(Instant::now())
         {
-            let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.reasons.retain(|known| known != reason);
-            kept.reasons.push(reason.to_owned());
-            if kept.reasons.len() > REASONS {
-                kept.reasons.remove(0);
-            }
-        }
-        if let Some(left_out) = self.may_write(Instant::now()) {
             tracing::warn!(target: "librdkafka", left_out, "{reason}");
         }
+    }
+
+    /// Keeps a reason without a line. False where it was the last one already.
+    pub fn remember(&self, reason: &str) -> bool {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.reasons.last().is_some_and(|last| last == reason) {
+            return false;
+        }
+        kept.reasons.retain(|known| known != reason);
+        kept.reasons.push(reason.to_owned());
+        if kept.reasons.len() > REASONS {
+            kept.reasons.remove(0);
+        }
+        true
     }
 
     /// The last errors, each once, the newest last.
@@ -99,7 +107,7 @@ mod tests {
     fn reasons_are_kept_once() {
         let log = ClientLog::default();
         for reason in ["a", "b", "a", "c", "d", "e", "f"] {
-            log.error(reason);
+            assert!(log.remember(reason) && !log.remember(reason));
         }
         assert_eq!(log.reasons(), ["a", "c", "d", "e", "f"]);
     }

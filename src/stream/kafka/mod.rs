@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 pub mod admin;
 mod batch;
+pub mod catalog;
 pub mod client;
 mod group;
 mod lane;
@@ -12,6 +13,7 @@ mod producer;
 mod replay;
 pub mod sink;
 mod source;
+mod state;
 pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};

@@ -78,6 +78,11 @@ impl Producer {
         self.base.purge(PurgeConfig::default().queue().inflight());
     }
 
+    /// Why it takes nothing any more.
+    pub(super) fn fatal_error(&self) -> Option<String> {
+        self.base.client().fatal_error().map(|(_, why)| why)
+    }
+
     /// Asks the brokers for a topic. Blocks for so long at most.
     pub(super) fn look_for(&self, topic: &str, time: Duration) -> Result<(), Absent> {
         let found = self.base.client().fetch_metadata(Some(topic), time);

@@ -19,8 +19,9 @@ use tokio::{
 use super::{
     KeyOf,
     batch::Batch,
-    lane::{Lane, Mode},
+    lane::Lane,
     producer::{Absent, Producer},
+    state::Mode,
 };
 use crate::stream::{
     Append, Delivery, EventSource, Record, SourceError,
@@ -224,7 +225,8 @@ impl Replay {
                 (self.delivers, self.troubles) = (begin.elapsed() < self.lane.spool_after(), troubles);
                 break;
             }
-            self.delivers = false;
+            // Says what is wrong, and makes the producer forget what the brokers have refused.
+            self.look_for_brokers().await;
             self.back_off().await;
         }
         self.failures = 0;

@@ -28,9 +28,10 @@ use tokio::{task::AbortHandle, time::sleep};
 
 use super::{
     KeyOf,
-    lane::{Lane, Mode, Next},
+    lane::Lane,
     producer::Producer,
     replay::Replay,
+    state::{Mode, Next},
 };
 use crate::{
     config::KafkaSettings,

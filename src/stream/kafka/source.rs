@@ -28,6 +28,10 @@ use crate::{
     telemetry::kafka_consumer::KafkaConsumerMetrics,
 };
 
+/// How often a member says that it lives, unless its session is short: by the answer it also hears that others come or
+/// go, so this is what a rebalance takes.
+const HEARTBEAT_MS: u64 = 1_000;
+
 /// The longest time between two looks at the group that librdkafka allows, unless a session is longer.
 const LONGEST_SILENCE_MS: u64 = 300_000;
 
@@ -106,8 +110,7 @@ fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
         .set("group.id", format!("{}{}", settings.prefix, group_name(topic)))
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.to_string())
-        // Three may be missed.
-        .set("heartbeat.interval.ms", (session / 4).max(1).to_string())
+        .set("heartbeat.interval.ms", HEARTBEAT_MS.min(session / 4).to_string())
         .set("max.poll.interval.ms", session.max(LONGEST_SILENCE_MS).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")

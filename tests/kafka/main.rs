@@ -1,0 +1,20 @@
+//! The producing side of Kafka against real brokers, stopped ones, and one that can be told to refuse.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a test that meets the unexpected should stop there and then"
+)]
+
+mod broker;
+mod commands;
+mod killed;
+mod outage;
+mod refusals;
+mod replicated;
+mod security;
+#[path = "../support/services.rs"]
+mod services;
+mod support;

@@ -1,0 +1,165 @@
+//! Brokers that refuse, queues and spools that are full: everything ends acknowledged, spooled or refused.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use waypost::{
+    config::KafkaSettings,
+    stream::{AppendError, Durability, EventSink, Topic, kafka::client},
+};
+
+use crate::support::{LATE, Log, PARTITIONS, first_of, read_all, record, settings, until_replicated};
+
+/// A cluster in this process that has the topics and can be told to answer with errors.
+fn pretended() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
+    let cluster = MockCluster::new(1).unwrap();
+    let settings = settings(&cluster.bootstrap_servers());
+    for topic in Topic::ALL {
+        cluster.create_topic(&client::topic(&settings, topic), PARTITIONS, 1).unwrap();
+    }
+    (cluster, settings)
+}
+
+fn series(topic: &str, outcome: &str) -> String {
+    format!("waypost_kafka_produced_total{{topic=\"{topic}\",outcome=\"{outcome}\"}}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_can_be_tried_again_is_and_is_acknowledged() {
+    let (cluster, settings) = pretended();
+    let log = Log::open(settings).await;
+    let errors = [
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+    ];
+    for n in 0..2 {
+        cluster.request_errors(RDKafkaApiKey::Produce, &errors[..1]);
+        let conversion = log.conversion(1, n).await;
+        cluster.request_errors(RDKafkaApiKey::Produce, &errors[1..]);
+        let click = log.click(n).await;
+        // The pause before the second try counts into the time after which it is spooled.
+        assert!(conversion.is_ok() && click.is_ok(), "{conversion:?} {click:?}");
+    }
+    log.drained().await;
+    assert_eq!(first_of(&read_all(&log.settings, Topic::Conversions), Topic::Conversions, 1), [0, 1]);
+    assert_eq!(first_of(&read_all(&log.settings, Topic::Clicks), Topic::Clicks, 1).len(), 2);
+    for topic in ["clicks", "conversions"] {
+        let ended = log.metric(&series(topic, "acknowledged")) + log.metric(&series(topic, "spooled"));
+        assert_eq!(ended, 2, "{topic}");
+        assert_eq!(
+            log.metric(&format!(
+                "waypost_kafka_producer_restarts_total{{topic=\"{topic}\",reason=\"fatal\"}}"
+            )),
+            0
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_for_good_is_spooled_and_the_producer_is_made_anew() {
+    let (cluster, settings) = pretended();
+    let log = Log::open(settings).await;
+    assert_eq!(log.conversion(1, 0).await, Ok(Durability::Replicated));
+    // A gap in what the brokers have would break the order: librdkafka stops for good.
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    let begin = Instant::now();
+    let answers: Vec<_> = (1..20).map(|n| log.sink.append(vec![record(Topic::Conversions, 1, n)])).collect();
+    for answer in answers {
+        assert_eq!(answer.await, Ok(Durability::Local));
+    }
+    assert!(begin.elapsed() < LATE, "{:?}", begin.elapsed());
+    let restarts = "waypost_kafka_producer_restarts_total{topic=\"conversions\",reason=\"fatal\"}";
+    assert_eq!(log.metric(restarts), 1);
+    let n = until_replicated(&log, Topic::Conversions, 20).await;
+    log.drained().await;
+    let read = first_of(&read_all(&log.settings, Topic::Conversions), Topic::Conversions, 1);
+    assert_eq!(read, (0..n).collect::<Vec<_>>());
+
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD]);
+    assert_eq!(log.click(0).await, Ok(Durability::Local));
+    let clicks = until_replicated(&log, Topic::Clicks, 1).await;
+    log.drained().await;
+    assert_eq!(first_of(&read_all(&log.settings, Topic::Clicks), Topic::Clicks, 1).len() as u64, clicks);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_refused_again_and_again_goes_on_where_it_was() {
+    let (cluster, settings) = pretended();
+    let log = Log::open(settings).await;
+    let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD; 4];
+    cluster.request_errors(RDKafkaApiKey::Produce, &errors);
+    for n in 0..10 {
+        assert_eq!(log.conversion(1, n).await, Ok(Durability::Local));
+    }
+    log.drained().await;
+    let restarts = "waypost_kafka_producer_restarts_total{topic=\"conversions\",reason=\"fatal\"}";
+    assert_eq!(log.metric(restarts), 4);
+    let read = first_of(&read_all(&log.settings, Topic::Conversions), Topic::Conversions, 1);
+    assert_eq!(read, (0..10).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_no_room_on_the_way_to_the_brokers_is_spooled_at_once() {
+    let (cluster, mut settings) = pretended();
+    settings.queue_events = 1_000;
+    let log = Log::open(settings).await;
+    for topic in Topic::ALL {
+        assert_eq!(log.append(vec![record(topic, 1, 0)]).await, Ok(Durability::Replicated));
+    }
+    cluster.broker_round_trip_time(-1, Duration::from_secs(5)).unwrap();
+    let begin = Instant::now();
+    let append =
+        |topic, n: u64| log.sink.append((0..400).map(|k| record(topic, 1, 1 + n * 400 + k)).collect());
+    let [first, second, third] = [0, 1, 2].map(|n| append(Topic::Clicks, n));
+    assert_eq!(third.await, Ok(Durability::Local));
+    let took = begin.elapsed();
+    assert!(took < Duration::from_millis(450), "1,200 clicks do not fit: the last 400 took {took:?}");
+    assert_eq!((first.await, second.await), (Ok(Durability::Local), Ok(Durability::Local)));
+    let begin = Instant::now();
+    // With the last of them all are spooled, or the last would be before the others.
+    for answer in [0, 1, 2].map(|n| append(Topic::Conversions, n)) {
+        assert_eq!(answer.await, Ok(Durability::Local));
+    }
+    assert!(begin.elapsed() < Duration::from_millis(450), "{:?}", begin.elapsed());
+    cluster.broker_round_trip_time(-1, Duration::ZERO).unwrap();
+    log.drained().await;
+    for topic in Topic::ALL {
+        let mut read = first_of(&read_all(&log.settings, topic), topic, 1);
+        if topic == Topic::Clicks {
+            read.sort_unstable();
+        }
+        assert_eq!(read, (0..1_201).collect::<Vec<_>>(), "{topic:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_full_spool_and_no_brokers_events_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = Log::open_in(settings("127.0.0.1:1"), dir, 1 << 20).await;
+    let noise = |n: u64| {
+        let mut bytes = vec![0; 50_000];
+        blake3::Hasher::new().update(&n.to_le_bytes()).finalize_xof().fill(&mut bytes);
+        bytes::Bytes::from(bytes)
+    };
+    for topic in Topic::ALL {
+        let mut taken = 0;
+        let refused = loop {
+            let event = waypost::stream::Record { payload: noise(taken), ..record(topic, 1, 0) };
+            match log.append(vec![event]).await {
+                Ok(durability) => assert_eq!(durability, Durability::Local),
+                Err(error) => break error,
+            }
+            taken += 1;
+            assert!(taken < 50, "a spool of 1 MiB took {taken} events of 50 kB");
+        };
+        assert_eq!(refused, AppendError::Full);
+        let name = if topic == Topic::Clicks { "clicks" } else { "conversions" };
+        assert_eq!(log.metric(&series(name, "spooled")), taken);
+        assert_eq!(log.metric(&series(name, "refused")), 1);
+        assert!(taken > 0, "clicks leave room to conversions");
+    }
+}
