@@ -139,10 +139,8 @@ impl Server {
         let values: Vec<Result<Value, RedisError>> = match connection {
             Connection::Single(mut connection) => {
                 let mut pipeline = Pipeline::with_capacity(visits.len());
-                let mut key = Vec::with_capacity(self.prefix.len() + 16);
                 for visit in visits {
-                    self.write_key(&mut key, visit);
-                    pipeline.add_command(command(&key, visit));
+                    pipeline.add_command(self.command(visit));
                 }
                 let values = connection.req_packed_commands(&pipeline, 0, visits.len()).await?;
                 values.into_iter().map(Value::extract_error).collect()
@@ -151,11 +149,9 @@ impl Server {
             Connection::Cluster(connection) => {
                 let asked = visits.iter().map(|visit| {
                     let mut connection = connection.clone();
-                    let mut key = Vec::with_capacity(self.prefix.len() + 16);
-                    self.write_key(&mut key, visit);
-                    let route = Route::with_key(&key, SlotAddr::Master);
+                    let route = Route::with_key(self.key(visit), SlotAddr::Master);
                     let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                    let command = command(&key, visit);
+                    let command = self.command(visit);
                     async move { connection.route_command(command, route).await?.extract_error() }
                 });
                 join_all(asked).await
@@ -171,10 +167,16 @@ impl Server {
         }
     }
 
-    fn write_key(&self, key: &mut Vec<u8>, visit: &Visit) {
-        key.clear();
-        key.extend_from_slice(&self.prefix);
-        key.extend_from_slice(&visit.key);
+    fn key(&self, visit: &Visit) -> Vec<u8> {
+        [&*self.prefix, &visit.key].concat()
+    }
+
+    fn command(&self, visit: &Visit) -> Cmd {
+        let mut command =
+            Cmd::with_capacity(COMMAND_ARGUMENTS, self.prefix.len() + visit.key.len() + COMMAND_BYTES);
+        command.arg("SET").arg(self.key(visit)).arg(visit.click_id.as_bytes());
+        command.arg("NX").arg("GET").arg("PX").arg(visit.window());
+        command
     }
 
     fn client(&self) -> Result<Client, RedisError> {
@@ -273,13 +275,6 @@ impl Answer {
             Ok(_) | Err(_) => Self::Unknown,
         }
     }
-}
-
-fn command(key: &[u8], visit: &Visit) -> Cmd {
-    let mut command = Cmd::with_capacity(COMMAND_ARGUMENTS, key.len() + COMMAND_BYTES);
-    command.arg("SET").arg(key).arg(visit.click_id.as_bytes());
-    command.arg("NX").arg("GET").arg("PX").arg(visit.window());
-    command
 }
 
 fn tcp() -> TcpSettings {
