@@ -47,6 +47,10 @@ class Comparison:
         Server([str(self.binaries / "waypost"), "dev", "--data-dir", str(self.template), "--edge-listen", ANY_PORT,
                 "--api-listen", ANY_PORT, "--admin-listen", ANY_PORT], place, self.secrets()).stop()
 
+    def make_data(self, data):
+        """What an edge finds in its folder."""
+        shutil.copytree(self.template, data)
+
     def start(self, name, folder):
         """A contestant that serves."""
         if name == "bare":
@@ -61,7 +65,7 @@ class Comparison:
         if self.args.mode == "dev":
             command = ["dev", "--edge-listen", ANY_PORT, "--api-listen", ANY_PORT, *common]
         else:
-            shutil.copytree(self.template, folder / "data")
+            self.make_data(folder / "data")
             command = ["edge", "--listen", ANY_PORT, "--set", "edge.default_account=demo",
                        "--set", 'edge.trusted_proxies=["127.0.0.0/8"]', *common]
         if self.args.geoip:

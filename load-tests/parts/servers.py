@@ -137,7 +137,7 @@ class Server(Process):
     def ready(self):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
             self.addresses = json.loads(self.ready_file.read_text())
-            return urllib.parse.urlsplit(self.addresses["edge"]).netloc
+            return urllib.parse.urlsplit(self.addresses.get("edge") or self.addresses["admin"]).netloc
         return None
 
     def metrics(self):

@@ -96,8 +96,9 @@ launch_kafka() {
     [ -e "$dir/kafka.properties" ] || write_kafka_configuration
     mkdir -p "$dir/kafka"
     if [ ! -e "$dir/kafka/meta.properties" ]; then
+        # Without `-`: an id that began with it would be taken for an option.
         "${run[@]}" -XX:TieredStopAtLevel=1 kafka.tools.StorageTool format --ignore-formatted \
-            -t "$(openssl rand -base64 16 | tr '+/' '-_' | tr -d '=')" -c "$dir/kafka.properties" \
+            -t "$(openssl rand -base64 16 | tr '+/' 'a_' | tr -d '=')" -c "$dir/kafka.properties" \
             --add-scram "SCRAM-SHA-256=[name=$user,password=$password]" \
             --add-scram "SCRAM-SHA-512=[name=$user,password=$password]" >>"$dir/kafka.log" 2>&1 9>&- || {
             show_log kafka
