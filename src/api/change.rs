@@ -44,6 +44,12 @@ pub struct ChangeRequest {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KeptBody(Arc<OnceLock<Bytes>>);
 
+impl KeptBody {
+    pub fn is_read(&self) -> bool {
+        self.0.get().is_some()
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Key {
     text: String,

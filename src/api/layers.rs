@@ -8,16 +8,17 @@ use std::{
 
 use axum::{
     Router,
-    body::Body,
+    body::{Body, HttpBody},
     extract::{ConnectInfo, Request, State},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    Api, auth,
+    Api,
+    auth::{self, Caller},
     change::KeptBody,
     error::{ApiError, BeginAgain},
     rate_limit::Subject,
@@ -47,8 +48,8 @@ pub fn around(router: Router<Api>, api: &Api) -> Router<Api> {
     router
         .fallback(|| async { ApiError::NoRoute })
         .method_not_allowed_fallback(other_method)
-        .layer(middleware::from_fn_with_state(api.clone(), guard))
         .layer(middleware::from_fn(begin_again))
+        .layer(middleware::from_fn_with_state(api.clone(), guard))
         .layer(middleware::from_fn_with_state(api.clone(), time_limit))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(middleware::from_fn_with_state(api.clone(), observe))
@@ -91,13 +92,15 @@ async fn time_limit(State(api): State<Api>, request: Request, next: Next) -> Res
 }
 
 /// Begins a request again when the store says that another transaction was quicker or that its connection broke, and
-/// nothing has happened.
+/// nothing has happened. Not where the body is gone unread: without it, it would be another request.
 async fn begin_again(mut request: Request, next: Next) -> Response {
-    request.extensions_mut().insert(KeptBody::default());
+    let kept = KeptBody::default();
+    request.extensions_mut().insert(kept.clone());
     let (parts, body) = request.into_parts();
+    let has_body = !body.is_end_stream();
     let mut response = next.clone().run(Request::from_parts(parts.clone(), body)).await;
     for pause in PAUSES {
-        if response.extensions().get::<BeginAgain>().is_none() {
+        if response.extensions().get::<BeginAgain>().is_none() || (has_body && !kept.is_read()) {
             break;
         }
         tokio::time::sleep(pause).await;
@@ -107,13 +110,24 @@ async fn begin_again(mut request: Request, next: Next) -> Response {
     response
 }
 
+/// Who asks; looked up again where the store's connection broke.
+async fn caller_of(api: &Api, headers: &HeaderMap) -> Result<Caller, ApiError> {
+    for pause in PAUSES {
+        match auth::authenticate(api.store.reader(), headers).await {
+            Err(ApiError::Lost) => tokio::time::sleep(pause).await,
+            found => return found,
+        }
+    }
+    auth::authenticate(api.store.reader(), headers).await
+}
+
 /// Lets nothing into `/v1` without a key that has the scope and is within its limit.
 async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
     if path != "/v1" && !path.starts_with("/v1/") {
         return next.run(request).await;
     }
-    let caller = auth::authenticate(api.store.reader(), request.headers()).await;
+    let caller = caller_of(&api, request.headers()).await;
     let subject = match &caller {
         Ok(caller) => Subject::Key(caller.key),
         Err(_) => {
@@ -147,9 +161,15 @@ async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Resp
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    };
 
-    use axum::{body::Body, routing::get};
+    use axum::{
+        body::Body,
+        routing::{any, get},
+    };
     use hyper::service::Service;
     use hyper_util::service::TowerToHyperService;
 
@@ -214,5 +234,23 @@ mod tests {
         let (status, text) = answer("/hangs").await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(text.contains("\"code\":\"timeout\""), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_request_is_begun_again_but_never_without_its_body() {
+        let calls = Arc::new(AtomicU32::new(0));
+        let counted = Arc::clone(&calls);
+        let lost = async move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            ApiError::Lost
+        };
+        let router: Router = Router::new().route("/", any(lost)).layer(middleware::from_fn(begin_again));
+        for (body, expected) in [(Body::empty(), 1 + PAUSES.len()), (Body::from("{}"), 1)] {
+            calls.store(0, Ordering::Relaxed);
+            let request = Request::builder().uri("/").body(body).unwrap();
+            let response = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(calls.load(Ordering::Relaxed) as usize, expected);
+        }
     }
 }

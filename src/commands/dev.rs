@@ -51,6 +51,7 @@ pub fn run(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
 async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     let folder = DataDir::open(&settings.data_dir, &Role::ALL)?;
     let metrics = process::install_metrics()?;
+    let edge_metrics = parts::register_edge_metrics(settings);
     let secrets = folder.secrets(settings)?;
     let api_listener = process::bind("api.listen", settings.api.listen).await?;
     let edge_listeners = edge::bind(settings.edge.listen, settings.edge.cores)
@@ -67,7 +68,8 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
     let geo = parts::open_geo(settings)?;
     let spool = parts::open_spool(&folder, settings)?;
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink())?;
+    let edge_parts =
+        parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink(), edge_metrics)?;
     let edge = edge::serve(&settings.edge, edge_parts, edge_listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
 

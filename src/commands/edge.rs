@@ -23,6 +23,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
     catalog_source::require(settings)?;
     let folder = DataDir::open(&settings.data_dir, &[Role::Edge])?;
     let metrics = process::install_metrics()?;
+    let edge_metrics = parts::register_edge_metrics(settings);
     let secrets = folder.secrets(settings)?;
     let listeners = edge::bind(settings.edge.listen, settings.edge.cores)
         .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
@@ -37,7 +38,7 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     };
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), log.sink())?;
+    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), log.sink(), edge_metrics)?;
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();

@@ -23,7 +23,7 @@ use crate::{
         EventSink,
         spool::{Spool, SpoolError},
     },
-    telemetry::{edge::EdgeMetrics, stream::StreamMetrics, visitor::VisitorMetrics},
+    telemetry::{edge::EdgeMetrics, redis::RedisMetrics, stream::StreamMetrics, visitor::VisitorMetrics},
     visitor::{
         Geo, MemoryRecentVisits, RecentVisits, RedisRecentVisits, ServerError, TrustedProxies, VisitorHasher,
     },
@@ -224,6 +224,15 @@ pub fn intake(settings: &Settings, secrets: &Secrets) -> Arc<Intake> {
     Arc::new(Intake::new(Arc::new(secrets.tokens.clone()), terms))
 }
 
+/// Every series of an edge is there from its start, also while it waits for its catalog.
+pub fn register_edge_metrics(settings: &Settings) -> EdgeMetrics {
+    VisitorMetrics::register();
+    if !settings.redis.url.is_empty() {
+        RedisMetrics::register();
+    }
+    EdgeMetrics::register()
+}
+
 /// What an edge serves with.
 ///
 /// # Errors
@@ -234,8 +243,8 @@ pub fn edge_parts(
     catalog: Arc<Catalog>,
     geo: Arc<Geo>,
     sink: Arc<dyn EventSink>,
+    metrics: EdgeMetrics,
 ) -> Result<EdgeParts, Failure> {
-    VisitorMetrics::register();
     Ok(EdgeParts {
         name: edge_name(&settings.edge.name).into(),
         catalog,
@@ -247,7 +256,7 @@ pub fn edge_parts(
         user_agents: settings.visitor.user_agents,
         recent: recent_visits(settings)?,
         sink,
-        metrics: EdgeMetrics::register(),
+        metrics,
     })
 }
 

@@ -44,7 +44,7 @@ const HOLD: Duration = Duration::from_secs(6);
 const RENEW: Duration = Duration::from_secs(2);
 
 /// How often the topic is asked whether it is still the same.
-const SAME_TOPIC: Duration = Duration::from_secs(10);
+const SAME_TOPIC: Duration = Duration::from_secs(30);
 
 /// How often the outbox is measured.
 const MEASURE: Duration = Duration::from_secs(1);

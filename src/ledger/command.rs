@@ -83,6 +83,28 @@ pub enum Command {
 }
 
 impl Command {
+    /// Whether programs, standings or links are others after it.
+    pub(super) fn changes_rules(&self) -> bool {
+        match self {
+            Self::PutProgram(_)
+            | Self::DeleteProgram { .. }
+            | Self::PutAffiliate(_)
+            | Self::DeleteAffiliate { .. }
+            | Self::SetStanding { .. }
+            | Self::PutLink(_)
+            | Self::DeleteLink { .. }
+            | Self::PutCoupon(_)
+            | Self::DeleteCoupon { .. } => true,
+            Self::Receive { .. }
+            | Self::RetryConversion { .. }
+            | Self::GiveUpRefund { .. }
+            | Self::AcceptHeld { .. }
+            | Self::DeclineHeld { .. }
+            | Self::ApproveLine { .. }
+            | Self::DisapproveLine { .. } => false,
+        }
+    }
+
     /// The command as it is journaled: without `meta_data`, on which nothing depends.
     pub(super) fn to_journal(&self) -> Cow<'_, Self> {
         let Self::Receive { event, evidence, terms } = self else { return Cow::Borrowed(self) };

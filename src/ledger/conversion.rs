@@ -13,7 +13,7 @@ use super::{
     facts, held,
     journal::Entry,
     lines,
-    programs::{self, ProgramThen},
+    programs::ProgramThen,
     refund, status,
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
         time::Timestamp,
     },
     events::{Authority, Conversion, Event},
-    store::entities::customer,
+    store::entities::{conversion, customer},
 };
 
 /// What the rules said, before anything is written.
@@ -173,8 +173,8 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     let external = conversion.external_id.as_deref();
     let named = match &conversion.program {
         None => None,
-        Some(slug) => match programs::by_slug(entry.tx, entry.account, slug).await? {
-            Some(row) => Some(ProgramId(row.id)),
+        Some(slug) => match entry.program_named(slug).await? {
+            Some(id) => Some(id),
             None => return Ok(Verdict::Rejected(Rejection::UnknownProgram, Some(slug.clone()), Vec::new())),
         },
     };
@@ -201,7 +201,7 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
         return Ok(Verdict::Duplicate(of));
     }
     let affiliate = resolved.candidate.affiliate;
-    let (here, everywhere) = programs::standings(entry.tx, program_id, affiliate, occurred_at).await?;
+    let (here, everywhere) = entry.standings(program_id, affiliate, occurred_at).await?;
     if let Err(reason) = attribution::admit(here, everywhere) {
         return Ok(Verdict::Rejected(reason, None, resolved.passed_over));
     }
@@ -274,7 +274,7 @@ async fn wait(
     if case.waiting.is_some() {
         row.update(entry.tx).await?;
     } else {
-        row.insert(entry.tx).await?;
+        conversion::Entity::insert(row).exec_without_returning(entry.tx).await?;
     }
     take_claims(entry, &case, id, program).await?;
     Ok(Applied::changed(Effect::Pending { id, waits }))
@@ -337,7 +337,7 @@ async fn settle(
     if case.waiting.is_some() {
         row.update(entry.tx).await?;
     } else {
-        row.insert(entry.tx).await?;
+        conversion::Entity::insert(row).exec_without_returning(entry.tx).await?;
     }
     take_claims(entry, &case, id, Some(program.id)).await?;
     let made = lines::NewLines {

@@ -15,6 +15,9 @@ use crate::{
     store::entities::click,
 };
 
+/// Days before an event in which its click is looked for first.
+const RECENT_DAYS: i32 = 31;
+
 /// A click that is proven, by its token or by the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvenClick {
@@ -123,16 +126,25 @@ async fn latest_tracked(
     tracking_id: &str,
     occurred_at: Timestamp,
 ) -> Result<Option<ProvenClick>, DbErr> {
-    let row = click::Entity::find()
-        .filter(click::Column::AccountId.eq(account.0))
-        .filter(click::Column::TrackingId.eq(tracking_id))
-        .filter(click::Column::Attributable.eq(true))
-        .filter(click::Column::ClickedAt.lte((occurred_at + TOLERANCE_MS).0))
-        .order_by_desc(click::Column::ClickedAt)
-        .order_by_desc(click::Column::Id)
-        .one(db)
-        .await?;
-    Ok(row.map(|row| proven(&row)))
+    let until = occurred_at + TOLERANCE_MS;
+    // Clicks lie apart by day: most often the recent days have it, and the others are not touched.
+    let recent = until.day().saturating_sub(RECENT_DAYS);
+    for days in [recent..=until.day(), i32::MIN..=recent.saturating_sub(1)] {
+        let row = click::Entity::find()
+            .filter(click::Column::AccountId.eq(account.0))
+            .filter(click::Column::TrackingId.eq(tracking_id))
+            .filter(click::Column::Attributable.eq(true))
+            .filter(click::Column::Day.between(*days.start(), *days.end()))
+            .filter(click::Column::ClickedAt.lte(until.0))
+            .order_by_desc(click::Column::ClickedAt)
+            .order_by_desc(click::Column::Id)
+            .one(db)
+            .await?;
+        if row.is_some() {
+            return Ok(row.map(|row| proven(&row)));
+        }
+    }
+    Ok(None)
 }
 
 fn proven(row: &click::Model) -> ProvenClick {

@@ -152,11 +152,7 @@ async fn fact(
     click: ProvenClick,
     occurred_at: Timestamp,
 ) -> Result<Option<ClickFact>, LedgerError> {
-    let row = link::Entity::find_by_id(click.link.0)
-        .filter(link::Column::AccountId.eq(entry.account.0))
-        .one(entry.tx)
-        .await?;
-    let Some(row) = row else { return Ok(None) };
+    let Some(row) = entry.link(click.link).await? else { return Ok(None) };
     let program = entry.program_at(ProgramId(row.program_id), occurred_at).await?;
     Ok(program.filter(|program| !program.deleted).map(|program| ClickFact {
         click_id: click.click_id,

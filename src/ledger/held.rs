@@ -14,7 +14,7 @@ use super::{
     case::{Case, find_waiting, new_row, taken},
     claims::{self, Claim},
     journal::Entry,
-    programs, refund, status,
+    refund, status,
 };
 use crate::{
     domain::ids::ProgramId,
@@ -35,7 +35,7 @@ pub(super) async fn hold(
         return Ok(Applied::rejected(reason, None, Vec::new()));
     }
     let program = match &case.conversion.program {
-        Some(slug) => programs::by_slug(entry.tx, entry.account, slug).await?.map(|row| ProgramId(row.id)),
+        Some(slug) => entry.program_named(slug).await?,
         None => None,
     };
     if let (Some(program), Some(external)) = (program, &case.conversion.external_id)
@@ -56,7 +56,7 @@ pub(super) async fn hold(
     let id = entry.new_id();
     let mut row = new_row(entry, case, id, status::HELD)?;
     row.program_id = Set(program.map(|program| program.0));
-    row.insert(entry.tx).await?;
+    conversion::Entity::insert(row).exec_without_returning(entry.tx).await?;
     Ok(Applied::changed(Effect::Held { id }))
 }
 

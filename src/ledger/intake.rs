@@ -13,7 +13,7 @@ use sea_orm::{
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Command, Effect, Evidence, LedgerError, Terms, Woken, apply};
+use super::{Command, Effect, Evidence, LedgerError, Terms, Woken, Work, apply};
 use crate::{
     domain::{
         attribution::PassedOver,
@@ -62,22 +62,25 @@ impl Intake {
         event: &Event,
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
-        let mut counts = Counts::default();
-        let effect = self.receive_counted(tx, event, at, &mut counts).await?;
+        let (mut work, mut counts) = (Work::new(tx), Counts::default());
+        let effect = self.receive_counted(tx, event, at, &mut work, &mut counts).await?;
+        work.finish().await?;
         counts.write(tx, at).await?;
         Ok(effect)
     }
 
-    /// As [`Self::receive`], as one of several: `counts` is to be written once they all have taken effect.
+    /// As [`Self::receive`], as one of several: `work` is to be finished, and then `counts` written, once they all have
+    /// taken effect.
     pub async fn receive_counted(
         &self,
         tx: &DatabaseTransaction,
         event: &Event,
         at: Timestamp,
+        work: &mut Work<'_>,
         counts: &mut Counts,
     ) -> Result<Effect, LedgerError> {
         let account = event.account().ok_or(LedgerError::NotFound("account"))?;
-        let effect = self.apply_event(tx, account, event, at, counts).await?;
+        let effect = self.apply_event(tx, account, event, at, work, counts).await?;
         let stream = event.origin.is_edge().then(|| stream_of(event));
         if let Some(stream) = &stream {
             counts.add(stream, outcome(&effect), 1);
@@ -170,8 +173,9 @@ impl Intake {
         if event.v != VERSION || event.account() != Some(account) {
             return Err(LedgerError::damaged("rejected event", "it is not of this account"));
         }
-        let mut counts = Counts::default();
-        let effect = self.apply_event(tx, account, &event, at, &mut counts).await?;
+        let (mut work, mut counts) = (Work::new(tx), Counts::default());
+        let effect = self.apply_event(tx, account, &event, at, &mut work, &mut counts).await?;
+        work.finish().await?;
         let mut change = row.clone().into_active_model();
         if let Effect::Rejected { reason, detail, passed_over } = &effect {
             change.reason = Set(reason.as_str().to_owned());
@@ -268,6 +272,7 @@ impl Intake {
         account: AccountId,
         event: &Event,
         at: Timestamp,
+        work: &mut Work<'_>,
         counts: &mut Counts,
     ) -> Result<Effect, LedgerError> {
         let evidence = match &event.body {
@@ -282,7 +287,7 @@ impl Intake {
             evidence: Box::new(evidence),
             terms: self.terms,
         };
-        let effect = apply(tx, account, at, &command).await?;
+        let effect = work.apply(account, at, &command).await?;
         follow_up(tx, &effect, at, counts).await?;
         Ok(effect)
     }

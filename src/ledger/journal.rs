@@ -1,23 +1,17 @@
 //! The account's lock and its journal.
 
-use std::sync::{Mutex, PoisonError};
-
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, QueryFilter, QuerySelect, Set,
-    sea_query::Expr,
-};
+use sea_orm::{DatabaseTransaction, EntityTrait, QuerySelect, Set};
+use tokio::sync::Mutex;
 use uuid::{Builder, Uuid};
 
-use super::{
-    Command, LedgerError,
-    programs::{self, ProgramThen},
-};
+use super::{Command, LedgerError, known::Known, programs::ProgramThen, work::Ends};
 use crate::{
     domain::{
-        ids::{AccountId, ProgramId},
+        ids::{AccountId, AffiliateId, LinkId, ProgramId},
+        reason::Standing,
         time::Timestamp,
     },
-    store::entities::{account, journal_entry},
+    store::entities::{account, journal_entry, link},
 };
 
 /// The next place in an account's order. Nobody else applies a command to the account until the transaction ends.
@@ -26,54 +20,66 @@ pub(super) struct Entry<'a> {
     pub account: AccountId,
     pub seq: i64,
     pub at: Timestamp,
-    /// Programs as they were, looked up for this command before.
-    programs: Mutex<Vec<(Timestamp, ProgramThen)>>,
+    pub ends: Ends,
+    known: Mutex<Known>,
     made: u32,
     posted: i32,
     changed: i32,
 }
 
 impl<'a> Entry<'a> {
-    /// Takes the account's row lock.
+    /// Takes the account's row lock, unless a command before has.
     pub async fn begin(
         tx: &'a DatabaseTransaction,
         account: AccountId,
         at: Timestamp,
+        known: Known,
+        mut ends: Ends,
     ) -> Result<Self, LedgerError> {
-        let row = account::Entity::find_by_id(account.0).lock_exclusive().one(tx).await?;
-        let row = row.ok_or(LedgerError::NotFound("account"))?;
-        Ok(Self {
-            tx,
-            account,
-            seq: row.last_seq + 1,
-            at,
-            programs: Mutex::default(),
-            made: 0,
-            posted: 0,
-            changed: 0,
-        })
+        let last = match ends.seqs.get(&account) {
+            Some((last, _)) => *last,
+            None => {
+                let row = account::Entity::find_by_id(account.0).lock_exclusive().one(tx).await?;
+                row.ok_or(LedgerError::NotFound("account"))?.last_seq
+            }
+        };
+        ends.seqs.entry(account).or_insert((last, false));
+        let known = Mutex::new(known);
+        Ok(Self { tx, account, seq: last + 1, at, ends, known, made: 0, posted: 0, changed: 0 })
     }
 
-    /// A program as it was at a time, asked once for a command: nothing that needs it twice changes programs.
+    /// What is kept for the next command of the transaction.
+    pub fn end(self) -> (Known, Ends) {
+        (self.known.into_inner(), self.ends)
+    }
+
+    /// The program of a slug, unless it was deleted.
+    pub async fn program_named(&self, slug: &str) -> Result<Option<ProgramId>, LedgerError> {
+        self.known.lock().await.program_named(self.tx, self.account, slug).await
+    }
+
+    /// A program as it was at a time.
     pub async fn program_at(
         &self,
         id: ProgramId,
         time: Timestamp,
     ) -> Result<Option<ProgramThen>, LedgerError> {
-        let find = |known: &[(Timestamp, ProgramThen)]| {
-            known
-                .iter()
-                .find(|(at, program)| *at == time && program.id == id)
-                .map(|(_, program)| program.clone())
-        };
-        if let Some(known) = find(&self.programs.lock().unwrap_or_else(PoisonError::into_inner)) {
-            return Ok(Some(known));
-        }
-        let program = programs::at(self.tx, self.account, id, time).await?;
-        if let Some(program) = &program {
-            self.programs.lock().unwrap_or_else(PoisonError::into_inner).push((time, program.clone()));
-        }
-        Ok(program)
+        self.known.lock().await.program_at(self.tx, self.account, id, time).await
+    }
+
+    /// How an affiliate stood in a program and in all programs at a time.
+    pub async fn standings(
+        &self,
+        program: ProgramId,
+        affiliate: AffiliateId,
+        time: Timestamp,
+    ) -> Result<(Option<Standing>, Option<Standing>), LedgerError> {
+        self.known.lock().await.standings(self.tx, program, affiliate, time).await
+    }
+
+    /// A link of the account, deleted or not.
+    pub async fn link(&self, id: LinkId) -> Result<Option<link::Model>, LedgerError> {
+        self.known.lock().await.link(self.tx, self.account, id).await
     }
 
     /// A new id that a replay of the journal makes again: a UUIDv7 whose random part is a hash of its place.
@@ -100,33 +106,17 @@ impl<'a> Entry<'a> {
         self.changed
     }
 
-    /// Writes the command at its place.
-    pub async fn write(self, command: &Command) -> Result<i64, LedgerError> {
-        write_entry(self.tx, self.account, self.seq, self.at, command).await?;
-        account::Entity::update_many()
-            .col_expr(account::Column::LastSeq, Expr::value(self.seq))
-            .filter(account::Column::Id.eq(self.account.0))
-            .exec(self.tx)
-            .await?;
-        Ok(self.seq)
+    /// Puts the command at its place.
+    pub fn write(&mut self, command: &Command) -> Result<(), LedgerError> {
+        let command = serde_json::to_value(command.to_journal())
+            .map_err(|error| LedgerError::damaged("command", error))?;
+        self.ends.journal.push(journal_entry::ActiveModel {
+            account_id: Set(self.account.0),
+            seq: Set(self.seq),
+            at: Set(self.at.0),
+            command: Set(command),
+        });
+        self.ends.seqs.insert(self.account, (self.seq, true));
+        Ok(())
     }
-}
-
-async fn write_entry(
-    tx: &impl ConnectionTrait,
-    account: AccountId,
-    seq: i64,
-    at: Timestamp,
-    command: &Command,
-) -> Result<(), LedgerError> {
-    let command =
-        serde_json::to_value(command.to_journal()).map_err(|error| LedgerError::damaged("command", error))?;
-    let row = journal_entry::ActiveModel {
-        account_id: Set(account.0),
-        seq: Set(seq),
-        at: Set(at.0),
-        command: Set(command),
-    };
-    journal_entry::Entity::insert(row).exec_without_returning(tx).await?;
-    Ok(())
 }

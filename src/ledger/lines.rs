@@ -4,7 +4,7 @@
 use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set};
 use uuid::Uuid;
 
-use super::{Applied, Effect, LedgerError, journal::Entry, posting::post, programs, programs::ProgramThen};
+use super::{Applied, Effect, LedgerError, journal::Entry, posting::post, programs::ProgramThen};
 use crate::{
     domain::{
         amount::Currency,
@@ -85,7 +85,8 @@ pub(super) async fn create(entry: &mut Entry<'_>, new: &NewLines<'_>) -> Result<
         let chunk = rows.drain(..rows.len().min(INSERT_ROWS));
         commission_line::Entity::insert_many(chunk).exec_without_returning(entry.tx).await?;
     }
-    post(entry, &sides).await
+    post(entry, &sides);
+    Ok(())
 }
 
 /// The lines of a conversion in their order.
@@ -141,7 +142,7 @@ pub(super) async fn review(
     let sides = postings::reviewed(before, after, affiliate, currency, row.amount);
     let occurred_at = Timestamp(row.occurred_at);
     let (approved_at, final_at) = if after == LineStatus::Approved {
-        let program = programs::at(entry.tx, entry.account, ProgramId(row.program_id), occurred_at).await?;
+        let program = entry.program_at(ProgramId(row.program_id), occurred_at).await?;
         let delay = program.map_or(0, |program| program.settings.payout_delay);
         (Some(entry.at), Some(review::final_at(entry.at, occurred_at, delay)))
     } else {
@@ -166,7 +167,7 @@ pub(super) async fn review(
     row.final_at = Set(final_at.map(|at| at.0));
     row.update(entry.tx).await?;
     line_change::Entity::insert(change).exec_without_returning(entry.tx).await?;
-    post(entry, &[(line, sides)]).await?;
+    post(entry, &[(line, sides)]);
     Ok(Applied::changed(Effect::Done))
 }
 
@@ -205,5 +206,6 @@ pub(super) async fn refund(
     row.sub_amount = Set(after.sub_amount);
     row.update(entry.tx).await?;
     line_change::Entity::insert(change).exec_without_returning(entry.tx).await?;
-    post(entry, &[(line, sides)]).await
+    post(entry, &[(line, sides)]);
+    Ok(())
 }

@@ -15,6 +15,7 @@ mod facts;
 mod held;
 pub mod intake;
 mod journal;
+mod known;
 mod lines;
 mod posting;
 mod programs;
@@ -23,6 +24,7 @@ pub mod replay;
 mod rules;
 mod status;
 pub mod verify;
+mod work;
 
 pub use command::{Command, PutAffiliate, PutCoupon, PutLink, PutProgram, Terms};
 pub use error::LedgerError;
@@ -32,6 +34,7 @@ pub use intake::Intake;
 use journal::Entry;
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
+pub use work::Work;
 
 use crate::{
     domain::{
@@ -107,19 +110,17 @@ impl Applied {
     }
 }
 
-/// Lets a command take effect, in the caller's transaction.
+/// Lets a command take effect, in the caller's transaction. Several of them: [`Work`].
 pub async fn apply(
     tx: &DatabaseTransaction,
     account: AccountId,
     at: Timestamp,
     command: &Command,
 ) -> Result<Effect, LedgerError> {
-    let mut entry = Entry::begin(tx, account, at).await?;
-    let applied = execute(&mut entry, command).await?;
-    if applied.changed {
-        entry.write(command).await?;
-    }
-    Ok(applied.effect)
+    let mut work = Work::new(tx);
+    let effect = work.apply(account, at, command).await?;
+    work.finish().await?;
+    Ok(effect)
 }
 
 async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, LedgerError> {

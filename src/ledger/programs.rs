@@ -108,38 +108,50 @@ pub(super) async fn at(
         None => versions().order_by_asc(Column::StartsAt).order_by_asc(Column::Version).one(db).await?,
     };
     let version = version.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
-    Ok(Some(ProgramThen {
-        id,
+    then(&row, version).map(Some)
+}
+
+/// The newest version of a program, and since when it is in force.
+pub(super) async fn newest(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    id: ProgramId,
+) -> Result<Option<(Timestamp, ProgramThen)>, LedgerError> {
+    use program_version::Column;
+    let row =
+        program::Entity::find_by_id(id.0).filter(program::Column::AccountId.eq(account.0)).one(db).await?;
+    let Some(row) = row else { return Ok(None) };
+    let version = program_version::Entity::find()
+        .filter(Column::ProgramId.eq(id.0))
+        .order_by_desc(Column::StartsAt)
+        .order_by_desc(Column::Version)
+        .one(db)
+        .await?;
+    let version = version.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
+    Ok(Some((Timestamp(version.starts_at), then(&row, version)?)))
+}
+
+fn then(row: &program::Model, version: program_version::Model) -> Result<ProgramThen, LedgerError> {
+    Ok(ProgramThen {
+        id: ProgramId(row.id),
         currency: row.currency.parse().map_err(|error| LedgerError::damaged("currency", error))?,
         version: version.version,
         settings: read_settings(version.settings)?,
         deleted: row.deleted_at.is_some(),
-    }))
+    })
 }
 
 fn read_settings(json: serde_json::Value) -> Result<ProgramSettings, LedgerError> {
     serde_json::from_value(json).map_err(|error| LedgerError::damaged("settings", error))
 }
 
-/// How an affiliate stood in a program and in all programs at a time.
-pub(super) async fn standings(
-    db: &impl ConnectionTrait,
-    program: ProgramId,
-    affiliate: AffiliateId,
-    time: Timestamp,
-) -> Result<(Option<Standing>, Option<Standing>), LedgerError> {
-    Ok((
-        standing_at(db, program.0, affiliate, time).await?,
-        standing_at(db, EVERY_PROGRAM, affiliate, time).await?,
-    ))
-}
-
-async fn standing_at(
+/// How an affiliate stood in a program, or in all ([`EVERY_PROGRAM`]), at a time, and since when.
+pub(super) async fn standing_at(
     db: &impl ConnectionTrait,
     program_id: i64,
     affiliate: AffiliateId,
     time: Timestamp,
-) -> Result<Option<Standing>, LedgerError> {
+) -> Result<Option<(Timestamp, Standing)>, LedgerError> {
     use standing::Column;
     let row = standing::Entity::find()
         .filter(Column::AffiliateId.eq(affiliate.0))
@@ -150,7 +162,9 @@ async fn standing_at(
         .one(db)
         .await?;
     row.map(|row| {
-        Standing::parse(&row.standing).ok_or_else(|| LedgerError::damaged("standing", &row.standing))
+        let standing = Standing::parse(&row.standing);
+        let standing = standing.ok_or_else(|| LedgerError::damaged("standing", &row.standing))?;
+        Ok((Timestamp(row.starts_at), standing))
     })
     .transpose()
 }

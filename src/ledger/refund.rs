@@ -242,7 +242,7 @@ async fn judge(
         .await?;
     let program_id = ProgramId(conversion.program_id.ok_or_else(|| damaged("program"))?);
     let then = Timestamp(conversion.occurred_at);
-    let program = programs::at(entry.tx, entry.account, program_id, then).await?;
+    let program = entry.program_at(program_id, then).await?;
     let policy = program.ok_or_else(|| damaged("program"))?.settings.refund_policy;
     let lines = lines::of_conversion(entry, conversion.id).await?;
     let refundable = lines

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{ids::AccountId, reason::Outcome, time::Timestamp},
-    ledger::{Intake, intake::outcome},
+    ledger::{Intake, Work, intake::outcome},
     store::accounts,
     stream::Delivery,
 };
@@ -40,14 +40,17 @@ impl TakeBatch for ConversionBatches {
         // All of them before anything else, in the order in which everybody takes them.
         accounts::lock(tx, batch.iter().filter_map(account_of)).await?;
         let (batch, mut notes) = fresh(tx, batch, tally).await?;
+        let mut work = Work::new(tx);
         for read in batch {
             if let Read::Event { event, .. } = &read {
-                let effect = self.intake.receive_counted(tx, event, at, &mut notes.counts).await?;
+                let counts = &mut notes.counts;
+                let effect = self.intake.receive_counted(tx, event, at, &mut work, counts).await?;
                 tally.add(outcome(&effect), 1);
             } else {
                 keep(&self.intake, tx, &read, None, at, &mut notes, tally).await?;
             }
         }
+        work.finish().await?;
         notes.write(tx, at).await
     }
 

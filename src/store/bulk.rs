@@ -37,8 +37,7 @@ where
         }
         return Ok(statement);
     }
-    // Functions of one SELECT that give rows go step by step together: one row of each array at a time.
-    let mut source = Query::select();
+    let mut arrays = Query::select();
     for column in Column::<A>::iter() {
         let mut array = Array { kind: "text[]", text: String::from("{") };
         for (at, row) in rows.iter().enumerate() {
@@ -48,9 +47,10 @@ where
             array.push(&value_of(row, column)?)?;
         }
         array.text.push('}');
-        source.expr(Func::cust("unnest").arg(Expr::value(array.text).cast_as(Alias::new(array.kind))));
+        // Side by side they go forward together, row by row.
+        arrays.expr(Func::cust("unnest").arg(Expr::value(array.text).cast_as(Alias::new(array.kind))));
     }
-    statement.select_from(source).map_err(|error| DbErr::Custom(error.to_string()))?;
+    statement.select_from(arrays).map_err(|error| DbErr::Custom(error.to_string()))?;
     Ok(statement)
 }
 

@@ -37,6 +37,7 @@ pub struct Server {
     pub shop: Client,
     stop: Option<DropGuard>,
     serving: JoinHandle<std::io::Result<()>>,
+    #[allow(dead_code, reason = "kept to the end; tests of one backend ask for its address")]
     pub database: Database,
 }
 

@@ -96,6 +96,10 @@ async fn nothing_is_lost() {
     while let Some(other) = visitors.join_next().await {
         diary.add(other.unwrap());
     }
+    println!(
+        "visitors and shops have finished {:.1} s after the last fault",
+        (begun.elapsed() - chaos_took).as_secs_f32()
+    );
     let mut ledger = Ledger::default();
     while let Some(other) = merchants.join_next().await {
         ledger.add(other.unwrap());

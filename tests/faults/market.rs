@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, RwLock};
 
-use crate::world::now;
-
 /// The two programs of each account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Program {
@@ -74,16 +72,11 @@ pub struct Affiliate {
     pub slug: String,
     /// Since when all of it was answered, in milliseconds since 1970.
     pub since: i64,
-    /// Every edge has been seen to know it.
+    /// Every edge has been seen to know it; the others learn of it as soon as they reach Kafka.
     pub known: bool,
 }
 
 impl Affiliate {
-    /// Whether an edge may not know its links yet: one that is cut off learns of them when it is not.
-    pub fn is_new(&self) -> bool {
-        !self.known && self.since + 30_000 > now()
-    }
-
     pub fn link(&self, program: Program) -> String {
         format!("{}-{}", self.slug, program.slug())
     }

@@ -184,9 +184,9 @@ impl Merchant {
                             return serde_json::from_str(&text).unwrap_or_default();
                         }
                         if status != 503 || !retry_after {
-                            self.ledger
-                                .wrong
-                                .push(format!("{method} {path} at {}: {status} {text}", api.name));
+                            let wrong = format!("{method} {path} at {}: {status} {text}", api.name);
+                            self.ledger.wrong.push(wrong);
+                            return Value::Null;
                         }
                     }
                 }

@@ -156,7 +156,7 @@ impl Visitor {
         let code = affiliate.link(program);
         let ip = format!("198.51.{}.{}", self.chance.below(100), 1 + self.chance.below(250));
         let asked = now();
-        if self.chance.percent(15) && !affiliate.is_new() {
+        if self.chance.percent(15) && affiliate.known {
             let body = json!({"referral_code": code, "ip": ip, "user_agent": BROWSER});
             let request = self.http.post(format!("{address}/v1/events/click"));
             let request = request.bearer_auth(&self.market[account].key).json(&body);
@@ -178,7 +178,7 @@ impl Visitor {
         };
         self.diary.answers.count("click", answer.status().as_str());
         if answer.status() != StatusCode::FOUND {
-            if answer.status() != StatusCode::NOT_FOUND || !affiliate.is_new() {
+            if answer.status() != StatusCode::NOT_FOUND || affiliate.known {
                 let wrong = format!("{}: /r/{code} at {edge}: {}", Timestamp(now()), answer.status());
                 self.diary.answers.wrong.push(wrong);
             }

@@ -45,6 +45,10 @@ fn every_command_explains_itself() {
         &["spool"],
         &["spool", "inspect"],
         &["spool", "replay"],
+        &["catalog"],
+        &["catalog", "republish"],
+        &["secrets"],
+        &["secrets", "reseal"],
     ];
     for command in commands {
         for option in ["--help", "-h"] {

@@ -106,6 +106,7 @@ impl World {
     }
 
     /// Another account, with a shop and an affiliate of its own.
+    #[allow(dead_code, reason = "tests of one backend need a second account")]
     pub async fn account_with(
         &self,
         program: ProgramId,

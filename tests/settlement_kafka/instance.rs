@@ -137,6 +137,7 @@ impl Instance {
 }
 
 impl Drop for Instance {
+    #[allow(clippy::print_stderr, reason = "what it said is why the test failed")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("{}", self.log());

@@ -19,15 +19,15 @@ const SESSION: Duration = Duration::from_secs(60);
 async fn share(instances: &[&Instance]) {
     for topic in ["clicks", "conversions"] {
         eventually("all partitions to have an owner", async || {
-            let mut sum = 0.0;
+            let mut sum = 0;
             for instance in instances {
                 let partitions = instance.of("settlement_partitions", topic).await;
                 if partitions == 0.0 {
                     return false;
                 }
-                sum += partitions;
+                sum += partitions as i32;
             }
-            sum == f64::from(PARTITIONS)
+            sum == PARTITIONS
         })
         .await;
     }

@@ -185,6 +185,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         // Repeats among held ones.
         index("conversions", &["account_id", "event_id"]).to_owned(),
         index("conversions", &["account_id", "external_id"]).to_owned(),
+        index("conversions", &["account_id", "occurred_at"]).to_owned(),
         index("conversions", &["status", "received_at"]).to_owned(),
         index("conversions", &["account_id", "arrived_seq"])
             .and_where(Expr::col("waits_until").is_not_null())
@@ -192,6 +193,7 @@ fn indexes() -> Vec<IndexCreateStatement> {
         index("conversions", &["affiliate_id", "id"]).to_owned(),
         index("claims", &["holder"]).to_owned(),
         index("commission_lines", &["account_id", "id"]).to_owned(),
+        index("commission_lines", &["account_id", "occurred_at"]).to_owned(),
         index("commission_lines", &["conversion_id"]).to_owned(),
         index("commission_lines", &["affiliate_id", "id"]).to_owned(),
         index("refunds", &["conversion_id"]).to_owned(),

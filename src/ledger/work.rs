@@ -1,0 +1,127 @@
+//! The commands of one transaction: the rules that they share are read once, and what nobody reads before the commit is
+//! written for all of them at the end.
+//!
+//! Rules change under their account's lock alone, and this transaction holds it from an account's first command on.
+
+use std::collections::BTreeMap;
+
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set,
+    sea_query::{Expr, OnConflict},
+};
+
+use super::{Command, Effect, LedgerError, execute, journal::Entry, known::Known};
+use crate::{
+    domain::{ids::AccountId, time::Timestamp},
+    store::{
+        INSERT_ROWS, bulk,
+        entities::{account, balance, journal_entry, posting},
+    },
+};
+
+/// Account, affiliate, currency, ledger account.
+type BalanceKey = (i64, i64, String, String);
+
+/// Commands under way. Nothing of them may be committed before [`Self::finish`]; after an error the transaction is lost.
+#[must_use = "the postings are not written before it is finished"]
+pub struct Work<'a> {
+    tx: &'a DatabaseTransaction,
+    known: Known,
+    ends: Ends,
+}
+
+/// What is written at the end.
+#[derive(Default)]
+pub(super) struct Ends {
+    /// The last place in the order of each account, and whether it is new.
+    pub seqs: BTreeMap<AccountId, (i64, bool)>,
+    pub journal: Vec<journal_entry::ActiveModel>,
+    pub postings: Vec<posting::ActiveModel>,
+    pub balances: BTreeMap<BalanceKey, i64>,
+}
+
+impl std::fmt::Debug for Work<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Work").field("commands", &self.ends.journal.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'a> Work<'a> {
+    pub fn new(tx: &'a DatabaseTransaction) -> Self {
+        Self { tx, known: Known::default(), ends: Ends::default() }
+    }
+
+    /// Lets a command take effect after those before it.
+    pub async fn apply(
+        &mut self,
+        account: AccountId,
+        at: Timestamp,
+        command: &Command,
+    ) -> Result<Effect, LedgerError> {
+        let known = std::mem::take(&mut self.known);
+        let mut entry = Entry::begin(self.tx, account, at, known, std::mem::take(&mut self.ends)).await?;
+        let applied = execute(&mut entry, command).await?;
+        if applied.changed {
+            entry.write(command)?;
+        }
+        (self.known, self.ends) = entry.end();
+        if command.changes_rules() {
+            self.known = Known::default();
+        }
+        Ok(applied.effect)
+    }
+
+    /// Writes what is left to be written.
+    pub async fn finish(self) -> Result<(), LedgerError> {
+        let Ends { seqs, journal, postings, balances } = self.ends;
+        for (account, (seq, _)) in seqs.iter().filter(|(_, (_, new))| *new) {
+            account::Entity::update_many()
+                .col_expr(account::Column::LastSeq, Expr::value(*seq))
+                .filter(account::Column::Id.eq(account.0))
+                .exec(self.tx)
+                .await?;
+        }
+        write(self.tx, journal).await?;
+        write(self.tx, postings).await?;
+        add_to_balances(self.tx, balances).await
+    }
+}
+
+async fn write<A: sea_orm::ActiveModelTrait>(
+    tx: &DatabaseTransaction,
+    mut rows: Vec<A>,
+) -> Result<(), LedgerError> {
+    use sea_orm::ConnectionTrait;
+    while !rows.is_empty() {
+        let some = rows.drain(..rows.len().min(INSERT_ROWS)).collect();
+        tx.execute(&bulk::insert(tx, some)?).await?;
+    }
+    Ok(())
+}
+
+/// In the order of their keys, as everybody does.
+async fn add_to_balances(
+    tx: &DatabaseTransaction,
+    sums: BTreeMap<BalanceKey, i64>,
+) -> Result<(), LedgerError> {
+    use balance::Column;
+    use sea_orm::ConnectionTrait;
+    let mut rows: Vec<_> = sums
+        .into_iter()
+        .map(|((account, affiliate, currency, name), amount)| balance::ActiveModel {
+            account_id: Set(account),
+            affiliate_id: Set(affiliate),
+            currency: Set(currency),
+            ledger_account: Set(name),
+            amount: Set(amount),
+        })
+        .collect();
+    let key = [Column::AccountId, Column::AffiliateId, Column::Currency, Column::LedgerAccount];
+    let sum = Expr::col((balance::Entity, Column::Amount)).add(Expr::col(("excluded", Column::Amount)));
+    while !rows.is_empty() {
+        let mut insert = bulk::insert(tx, rows.drain(..rows.len().min(INSERT_ROWS)).collect())?;
+        insert.on_conflict(OnConflict::columns(key).value(Column::Amount, sum.clone()).to_owned());
+        tx.execute(&insert).await?;
+    }
+    Ok(())
+}
