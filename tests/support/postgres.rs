@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test takes what it needs")]
 
+use std::time::{Duration, Instant};
+
 use sea_orm::sqlx::{self, AssertSqlSafe, Connection, PgConnection};
 use tokio::sync::OnceCell;
 use uuid::Uuid;
@@ -13,11 +15,12 @@ use crate::services;
 const TEMPLATE: i64 = 0x5741_5954_4553_5401;
 
 /// What the schema is made from: another schema needs another template.
-const SCHEMA: [&str; 4] = [
+const SCHEMA: [&str; 5] = [
     include_str!("../../src/store/migrations/mod.rs"),
     include_str!("../../src/store/migrations/m0001_events.rs"),
     include_str!("../../src/store/migrations/m0001_money.rs"),
     include_str!("../../src/store/migrations/m0001_rules.rs"),
+    include_str!("../../src/store/migrations/m0002_catalog.rs"),
 ];
 
 /// What makes JSON of a text.
@@ -84,7 +87,13 @@ impl Drop for Database {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut connection = PgConnection::connect(&admin).await.unwrap();
-                run(&mut connection, format!("DROP DATABASE {name} WITH (FORCE)")).await;
+                let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+                let deadline = Instant::now() + Duration::from_secs(30);
+                // A worker of autovacuum in there is the server's own and may not be ended: it is soon done.
+                while let Err(error) = sqlx::raw_sql(drop.clone()).execute(&mut connection).await {
+                    assert!(Instant::now() < deadline, "{error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
             });
         });
         if !std::thread::panicking() {

@@ -39,8 +39,9 @@ use crate::{
     telemetry::kafka::KafkaMetrics,
 };
 
-/// How long a producer is polled before what is late is looked for.
-const TICK: Duration = Duration::from_millis(20);
+/// How long a producer is polled before what is late is looked for. Just above whole milliseconds: the binding waits
+/// in whole ones and spins through what is left of the last.
+const TICK: Duration = Duration::from_micros(20_050);
 
 /// How long a start waits for the brokers, so that with them there nothing goes to the spool. Without them it goes on.
 const START_WAIT: Duration = Duration::from_secs(2);
