@@ -87,10 +87,12 @@ impl Drop for Database {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut connection = PgConnection::connect(&admin).await.unwrap();
-                let drop = AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"));
+                let drop = format!("DROP DATABASE {name} WITH (FORCE)");
                 let deadline = Instant::now() + Duration::from_secs(30);
                 // A worker of autovacuum in there is the server's own and may not be ended: it is soon done.
-                while let Err(error) = sqlx::raw_sql(drop.clone()).execute(&mut connection).await {
+                while let Err(error) =
+                    sqlx::raw_sql(AssertSqlSafe(drop.clone())).execute(&mut connection).await
+                {
                     assert!(Instant::now() < deadline, "{error}");
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
