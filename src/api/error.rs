@@ -82,7 +82,7 @@ pub enum ApiError {
     #[error("the store is busy")]
     Busy,
     /// Nothing has happened: another transaction was quicker, or the connection to the store broke. The request is
-    /// begun again by [`super::layers`]; who sees this saw several tries fail.
+    /// begun again by the API itself; who sees this saw several tries fail.
     #[error("the store is busy")]
     Lost,
     /// The store was told to commit and its answer was lost.
