@@ -28,6 +28,17 @@ enum Target {
     Disk(DiskOf),
 }
 
+impl Target {
+    /// Whether one fault at each would be told as one: nothing starts on a disk that is full.
+    fn meets(self, other: Self) -> bool {
+        let part = |target| match target {
+            Self::Part(part) | Self::Disk(DiskOf::Part(part)) => Some(part),
+            Self::Process(_) | Self::Line(_) | Self::Disk(DiskOf::Edge(_)) => None,
+        };
+        self == other || part(self).is_some_and(|mine| part(other) == Some(mine))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     /// `kill -9`; for PostgreSQL either the postmaster alone or all of it.
@@ -125,7 +136,7 @@ impl Chaos {
             sleep(self.chance.ms(50, 600)).await;
             let fault = loop {
                 let fault = self.draw();
-                if !busy.contains(&fault.target) {
+                if !busy.iter().any(|target| target.meets(fault.target)) {
                     break fault;
                 }
             };

@@ -116,6 +116,9 @@ impl Judge<'_> {
             return Ok(());
         }
         let (rival_amount, rival) = order.rival.unwrap_or((order.amount, Sent::default()));
+        if !rows.is_empty() && rows.iter().all(|row| row.status == "pending") {
+            return self.waiting(order, rows, order.sent.tries + rival.tries);
+        }
         let [row] = rows.as_slice() else {
             check(rows.is_empty(), &format!("it has {} effects", rows.len()))?;
             check(order.sent.taken + rival.taken == 0, "it was answered 202 and has no effect")?;
@@ -138,17 +141,24 @@ impl Judge<'_> {
         self.verdict.count("rejected as contradictions", rejected);
         self.verdict.count("repeats without effect", (winner.taken as usize).saturating_sub(1));
         self.row(order, row)?;
-        if row.status == "pending" {
-            let By::Bare(click) = order.by else { return Err("it waits, and has all it needs".to_owned()) };
-            check(!self.books.clicks.contains(&click), "it waits for a click that is stored")?;
-            check(!self.books.lines.contains_key(&row.id), "it waits and has lines")?;
-            self.verdict.count("waiting for a click that a kill cost", 1);
-            return self.refunds(order, None, 0);
-        }
         check(row.status == "settled" && row.seq.is_some(), &format!("it is {}", row.status))?;
         self.verdict.count("settled", 1);
         self.refunds(order, Some(row), row.refunded)?;
         self.line(order, row, amount)
+    }
+
+    /// A click that a kill cost is waited for. Without an id of its own each sending waits for itself: which of them
+    /// is the first is said when the time is over.
+    fn waiting(&mut self, order: &Order, rows: &[conversion::Model], tries: u32) -> Result<(), String> {
+        let By::Bare(click) = order.by else { return Err("it waits, and has all it needs".to_owned()) };
+        check(!self.books.clicks.contains(&click), "it waits for a click that is stored")?;
+        check(rows.len() <= tries as usize, "it waits more often than it was sent")?;
+        for row in rows {
+            self.row(order, row)?;
+            check(!self.books.lines.contains_key(&row.id), "it waits and has lines")?;
+        }
+        self.verdict.count("waiting for a click that a kill cost", rows.len());
+        self.refunds(order, None, 0)
     }
 
     /// What the conversion says.
