@@ -111,7 +111,11 @@ impl ClientContext for AtEnd {
         self.log.line(level, facility, message);
     }
 
-    fn error(&self, _error: KafkaError, reason: &str) {
+    fn error(&self, error: KafkaError, reason: &str) {
+        // The end of a partition comes this way too, and is no error.
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::PartitionEOF) {
+            return;
+        }
         self.log.error(reason);
     }
 
