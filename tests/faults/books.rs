@@ -42,7 +42,9 @@ impl Books {
         let programs = program::Entity::find().all(db).await?.into_iter().map(|row| (row.id, row)).collect();
         let affiliates =
             affiliate::Entity::find().all(db).await?.into_iter().map(|row| (row.id, row)).collect();
-        let conversions = conversion::Entity::find().all(db).await?;
+        let mut conversions = conversion::Entity::find().all(db).await?;
+        // One that waited until another of the same order took its place has no effect.
+        conversions.retain(|row| row.status != "replaced");
         let refunds = refund::Entity::find().all(db).await?;
         let rejected = rejected_event::Entity::find().all(db).await?;
         let lines = commission_line::Entity::find().all(db).await?;
