@@ -105,6 +105,12 @@ impl World {
         Self { folder, store, spool, sink, account, settings, database }
     }
 
+    /// Looks at the store over new connections: its server was restarted, and those that are open may not know yet.
+    #[allow(dead_code, reason = "only a server can be restarted")]
+    pub async fn connect_again(&mut self) {
+        self.store = self.database.store().await;
+    }
+
     /// Another account, with a shop and an affiliate of its own.
     #[allow(dead_code, reason = "tests of one backend need a second account")]
     pub async fn account_with(

@@ -10,7 +10,7 @@ use crate::{backend::Database, fixtures::*, server::Server};
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn settlement_goes_on_when_the_server_is_back() {
     let server = std::sync::Arc::new(spawn_blocking(Server::start).await.unwrap());
-    let world = World::open_on(Database::on(&server.url).await).await;
+    let mut world = World::open_on(Database::on(&server.url).await).await;
     let (mut sales, mut clicks) = (Numbered::new(1, "conversions/0"), Numbered::new(1, "clicks/0"));
     let running = world.settle();
     for round in 0..3 {
@@ -37,6 +37,7 @@ async fn settlement_goes_on_when_the_server_is_back() {
             sleep(Duration::from_millis(20)).await;
         }
     }
+    world.connect_again().await;
     world.caught_up().await;
     running.stop().await;
     let outcomes = world.outcomes().await;
