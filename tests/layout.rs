@@ -242,3 +242,19 @@ fn no_file_is_too_long() {
         .collect();
     assert!(long.is_empty(), "more than {MAX_LINES} lines: {long:?}");
 }
+
+#[test]
+fn every_file_that_the_documents_name_is_there() {
+    let mut missing = Vec::new();
+    for document in ["README.md", "docs/architecture.md", "docs/operations.md", "docs/performance.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let quoted = text.split('`').skip(1).step_by(2).flat_map(str::split_whitespace);
+        let ours = ["src/", "tests/", "docs/", "k8s/", "config/", "scripts/", "benches/", "load-tests/"];
+        for named in quoted.filter(|word| ours.iter().any(|folder| word.starts_with(folder))) {
+            if !root().join(named).exists() {
+                missing.push(format!("{document} names {named}"));
+            }
+        }
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}

@@ -108,4 +108,4 @@ launch_kafka() {
     spawn kafka "${run[@]}" kafka.Kafka "$dir/kafka.properties"
 }
 
-await_kafka() { await kafka 90 kafka_answers 127.0.0.1 "$(port kafka)"; }
+await_kafka() { await kafka 240 kafka_answers 127.0.0.1 "$(port kafka)"; }

@@ -109,7 +109,7 @@ postgres_answers() { [ "$(psql -c 'SELECT 1' 2>/dev/null)" = 1 ]; }
 
 await_postgres() {
     pg=$(find_postgres) || fail 69 "there is no PostgreSQL"
-    await postgres 90 postgres_answers
+    await postgres 240 postgres_answers
     # Tests have a role that may make databases, and nothing else.
     [ "$(psql -c "SELECT 1 FROM pg_roles WHERE rolname = '$user'")" = 1 ] ||
         psql -c "CREATE ROLE $user LOGIN CREATEDB PASSWORD '$password'" >&2

@@ -44,7 +44,7 @@ user $user on >$password ~* &* +@all
 CONF
 }
 
-await_redis() { await redis 20 redis_answers 127.0.0.1 "$(port redis)"; }
+await_redis() { await redis 60 redis_answers 127.0.0.1 "$(port redis)"; }
 
 launch_redis-cluster() {
     local name
@@ -63,7 +63,7 @@ cluster_says() { redis-cli -p "$(port "$1")" cluster info 2>/dev/null | tr -d '\
 await_redis-cluster() {
     local name nodes=()
     for name in $(processes redis-cluster); do
-        await "$name" 20 redis_answers 127.0.0.1 "$(port "$name")"
+        await "$name" 60 redis_answers 127.0.0.1 "$(port "$name")"
         nodes+=("127.0.0.1:$(port "$name")")
     done
     # Only nodes that have never met; those that have find each other again.
@@ -74,7 +74,7 @@ await_redis-cluster() {
             fail 1 "the Redis cluster could not be made"
         }
     fi
-    for name in $(processes redis-cluster); do await "$name" 20 cluster_says "$name" cluster_state:ok; done
+    for name in $(processes redis-cluster); do await "$name" 60 cluster_says "$name" cluster_state:ok; done
 }
 
 # The sentinel rewrites the configurations when the primary changes, so that each keeps its role over restarts.
@@ -104,6 +104,6 @@ sentinel_sees_replica() {
 
 await_redis-sentinel() {
     local name
-    for name in $(processes redis-sentinel); do await "$name" 20 redis_answers 127.0.0.1 "$(port "$name")"; done
-    await redis-sentinel 30 sentinel_sees_replica
+    for name in $(processes redis-sentinel); do await "$name" 60 redis_answers 127.0.0.1 "$(port "$name")"; done
+    await redis-sentinel 60 sentinel_sees_replica
 }

@@ -10,6 +10,7 @@ mod batch;
 mod clicks;
 mod consumer;
 mod conversions;
+mod horizon;
 mod pending;
 pub mod reconcile;
 
@@ -45,6 +46,7 @@ pub async fn serve<S: EventSource>(
 ) {
     // Clicks wake the conversions that wait for them.
     let arrived = Arc::new(Notify::new());
+    let horizon = horizon::Horizon::new(parts.store.clone(), clicks.end(), conversions.end());
     let stalled = [parts.metrics.clicks.stalled.clone(), parts.metrics.conversions.stalled.clone()];
     let mut tasks = JoinSet::new();
     let taker =
@@ -62,7 +64,7 @@ pub async fn serve<S: EventSource>(
         taker,
         shutdown.clone(),
     ));
-    tasks.spawn(pending::run(parts, arrived, shutdown));
+    tasks.spawn(pending::run(parts, horizon, arrived, shutdown));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
             // A defect of this program. The others go on; the consumer that is gone shows as stalled.

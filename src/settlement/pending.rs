@@ -1,7 +1,8 @@
 //! Events that wait: woken by what they wait for, ended by their time.
 //!
 //! Those of an account are tried in the order in which they arrived. One that fails is told and left for the next
-//! look; it does not stand in the way of the others.
+//! look; it does not stand in the way of the others. Time ends nothing before settlement has read what came to the log
+//! in that time (see `horizon`).
 
 use std::{
     sync::Arc,
@@ -10,16 +11,18 @@ use std::{
 
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
+    SelectExt, sea_query::Expr,
 };
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::SettlementParts;
+use super::{SettlementParts, horizon::Horizon};
 use crate::{
     domain::{ids::AccountId, time::Timestamp},
     ledger::{LedgerError, intake::outcome},
     store::entities::{conversion, refund},
+    stream::EndOfLog,
 };
 
 /// How often times are looked at; clicks that arrive wake at once.
@@ -33,7 +36,12 @@ const SHARE: u32 = 5;
 
 const PENDING: &str = "pending";
 
-pub(super) async fn run(parts: SettlementParts, arrived: Arc<Notify>, shutdown: CancellationToken) {
+pub(super) async fn run<E: EndOfLog>(
+    parts: SettlementParts,
+    mut horizon: Horizon<E>,
+    arrived: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -41,7 +49,7 @@ pub(super) async fn run(parts: SettlementParts, arrived: Arc<Notify>, shutdown: 
             () = sleep(INTERVAL) => {}
         }
         let begun = Instant::now();
-        if let Err(error) = look(&parts, &shutdown).await {
+        if let Err(error) = look(&parts, &mut horizon, &shutdown).await {
             warn!(%error, "events that wait could not be looked at; trying again");
         }
         tokio::select! {
@@ -52,7 +60,22 @@ pub(super) async fn run(parts: SettlementParts, arrived: Arc<Notify>, shutdown: 
 }
 
 /// Tries every event that waits, in the order of arrival.
-async fn look(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(), DbErr> {
+async fn look<E: EndOfLog>(
+    parts: &SettlementParts,
+    horizon: &mut Horizon<E>,
+    shutdown: &CancellationToken,
+) -> Result<(), DbErr> {
+    let now = Timestamp::now();
+    if is_due(parts, horizon.reached(), now).await? {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            looked = horizon.look(now) => if let Err(error) = looked {
+                // The brokers are away, which their own metric tells; what is due waits.
+                debug!(%error, "how far settlement has read cannot be seen");
+            },
+        }
+    }
+    let read_to = horizon.reached();
     let mut after = None;
     loop {
         let rows = waiting_after(parts, after).await?;
@@ -62,13 +85,22 @@ async fn look(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            if let Err(error) = try_again(parts, row).await {
+            if let Err(error) = try_again(parts, row, read_to).await {
                 warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
             }
         }
     }
-    look_for_conversions(parts, shutdown).await?;
+    look_for_conversions(parts, read_to, shutdown).await?;
     observe(parts).await
+}
+
+/// Whether anything's time has ended after `since`.
+async fn is_due(parts: &SettlementParts, since: Timestamp, now: Timestamp) -> Result<bool, DbErr> {
+    let db = parts.store.reader();
+    let ended = |until: Expr| until.clone().gt(since.0).and(until.lte(now.0));
+    let conversions = conversion::Entity::find().filter(ended(Expr::col(conversion::Column::WaitsUntil)));
+    let refunds = refund::Entity::find().filter(ended(Expr::col(refund::Column::WaitsUntil)));
+    Ok(conversions.exists(db).await? || refunds.exists(db).await?)
 }
 
 /// Conversions that wait for a click or a key. Those that wait for a rate have no time, and no click helps them.
@@ -89,9 +121,13 @@ async fn waiting_after(
     query.all(parts.store.reader()).await
 }
 
-async fn try_again(parts: &SettlementParts, row: &conversion::Model) -> Result<(), LedgerError> {
+async fn try_again(
+    parts: &SettlementParts,
+    row: &conversion::Model,
+    read_to: Timestamp,
+) -> Result<(), LedgerError> {
     let at = Timestamp::now();
-    let waited_out = row.waits_until.is_some_and(|until| until <= at.0);
+    let waited_out = row.waits_until.is_some_and(|until| until <= read_to.0);
     if !waited_out && !parts.intake.may_settle(parts.store.reader(), row).await? {
         return Ok(());
     }
@@ -112,13 +148,16 @@ async fn try_again(parts: &SettlementParts, row: &conversion::Model) -> Result<(
 }
 
 /// Refunds whose time is over: their conversion has come, or they are given up.
-async fn look_for_conversions(parts: &SettlementParts, shutdown: &CancellationToken) -> Result<(), DbErr> {
+async fn look_for_conversions(
+    parts: &SettlementParts,
+    read_to: Timestamp,
+    shutdown: &CancellationToken,
+) -> Result<(), DbErr> {
     use refund::Column;
-    let at = Timestamp::now();
     let mut after = None;
     loop {
         let mut query = refund::Entity::find()
-            .filter(Column::WaitsUntil.lte(at.0))
+            .filter(Column::WaitsUntil.lte(read_to.0))
             .order_by_asc(Column::AccountId)
             .order_by_asc(Column::ArrivedSeq)
             .limit(BATCH);
@@ -133,14 +172,15 @@ async fn look_for_conversions(parts: &SettlementParts, shutdown: &CancellationTo
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            if let Err(error) = give_up(parts, row, at).await {
+            if let Err(error) = give_up(parts, row).await {
                 warn!(%error, refund = %row.id, "a refund that waits could not be tried; trying again");
             }
         }
     }
 }
 
-async fn give_up(parts: &SettlementParts, row: &refund::Model, at: Timestamp) -> Result<(), LedgerError> {
+async fn give_up(parts: &SettlementParts, row: &refund::Model) -> Result<(), LedgerError> {
+    let at = Timestamp::now();
     let tx = parts.store.begin().await?;
     match parts.intake.give_up_refund(&tx, AccountId(row.account_id), row.id, at).await {
         Ok(()) => Ok(tx.commit().await?),

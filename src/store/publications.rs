@@ -158,6 +158,9 @@ pub struct Republication {
 
 /// Makes every record newer than anything on the topic, and removes what the topic has and the store has not.
 ///
+/// Ids that were given after the copy are not given again: clicks and tokens that name them are out there, and would
+/// become those of somebody else. What was made took a version each, so there are no more of them than versions.
+///
 /// `newest`: the highest version on the topic, not below 0. `whole`: as the topic says. `live`: the keys that have a
 /// value there. One transaction; changes wait.
 pub async fn republish(
@@ -169,6 +172,12 @@ pub async fn republish(
     live: &[RecordKey],
 ) -> Result<Republication, DbErr> {
     let tx = store.begin().await?;
+    let given = sequences::last(&tx, Sequence::CatalogVersion).await?;
+    let forgotten = std::cmp::max(newest.saturating_sub(given), 0);
+    // Ids before the version, as everybody takes them.
+    for ids in Sequence::IDS {
+        sequences::skip(&tx, ids, forgotten).await?;
+    }
     // The row of the sequence is locked from here on, so that nobody takes a version meanwhile.
     let last = sequences::next(&tx, Sequence::CatalogVersion).await?;
     let mut records = 0;

@@ -20,6 +20,9 @@ pub enum Sequence {
 }
 
 impl Sequence {
+    /// Those that give out ids.
+    pub const IDS: [Self; 4] = [Self::Account, Self::Program, Self::Affiliate, Self::Link];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Account => "account",
@@ -45,6 +48,12 @@ pub async fn next(tx: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, 
     Ok(row.last)
 }
 
+/// The number that was given out last, or 0.
+pub async fn last(db: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, DbErr> {
+    let row = Entity::find_by_id(sequence.name().to_owned()).one(db).await?;
+    Ok(row.map_or(0, |row| row.last))
+}
+
 /// Numbers up to `last` are given out.
 pub async fn raise(tx: &impl ConnectionTrait, sequence: Sequence, last: i64) -> Result<(), DbErr> {
     Entity::update_many()
@@ -52,6 +61,20 @@ pub async fn raise(tx: &impl ConnectionTrait, sequence: Sequence, last: i64) -> 
         .filter(Column::Name.eq(sequence.name()))
         .filter(Column::Last.lt(last))
         .exec(tx)
+        .await?;
+    Ok(())
+}
+
+/// The next `count` numbers are not given out.
+pub async fn skip(tx: &impl ConnectionTrait, sequence: Sequence, count: i64) -> Result<(), DbErr> {
+    let row = ActiveModel { name: sea_orm::Set(sequence.name().to_owned()), last: sea_orm::Set(count) };
+    Entity::insert(row)
+        .on_conflict(
+            OnConflict::column(Column::Name)
+                .value(Column::Last, Expr::col((Entity, Column::Last)).add(count))
+                .to_owned(),
+        )
+        .exec_without_returning(tx)
         .await?;
     Ok(())
 }

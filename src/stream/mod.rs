@@ -8,7 +8,7 @@ pub mod kafka;
 pub mod spool;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     future::Future,
     pin::Pin,
@@ -213,8 +213,23 @@ pub struct Assignment {
     pub partitions: BTreeSet<i32>,
 }
 
+/// The offset behind the last record of each partition that holds any.
+pub type Ends = BTreeMap<i32, i64>;
+
+/// Tells where a topic ends, in all of its partitions, whoever reads them.
+pub trait EndOfLog: Send + Sync + 'static {
+    /// # Errors
+    /// Nobody can say: the log is away.
+    fn ends(&self) -> impl Future<Output = Result<Ends, SourceError>> + Send;
+}
+
 /// Hands out the records of one topic, in order within each partition, from where it was told to begin.
 pub trait EventSource: Send + 'static {
+    type End: EndOfLog;
+
+    /// Tells where the topic ends, for somebody else than the reader.
+    fn end(&self) -> Self::End;
+
     /// The partitions that are this reader's now. Of one that is new nothing is handed out before it was
     /// [`seek`](Self::seek)ed; of one that is gone nothing more is handed out.
     fn assignment(&self) -> Assignment;

@@ -29,7 +29,7 @@ use waypost::{
 
 use crate::services;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const ACCOUNT: AccountId = AccountId(1);
 pub const PARTITIONS: i32 = 3;
 

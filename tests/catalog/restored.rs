@@ -4,10 +4,21 @@ use std::{fs, time::Duration};
 
 use waypost::{
     jobs::catalog_republish::{RepublishError, republish},
-    store::{Store, publications},
+    store::{
+        Store, publications,
+        sequences::{self, Sequence},
+    },
 };
 
 use crate::fixtures::*;
+
+/// The id of a link that is made now.
+async fn next_id(world: &World) -> i64 {
+    let tx = world.store.begin().await.unwrap();
+    let id = sequences::next(&tx, Sequence::Link).await.unwrap();
+    tx.commit().await.unwrap();
+    id
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
@@ -31,6 +42,7 @@ async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
         world.put(vec![link(1, "jane", &format!("https://a.example/{n}"))]).await;
     }
     world.put(vec![removed(2, "tom"), link(3, "sue", "https://lost.example/")]).await;
+    let lost = next_id(&world).await;
     edge.leads("sue", Some("https://lost.example/")).await;
     edge.leads("tom", None).await;
     edge.leads("jane", Some("https://a.example/9")).await;
@@ -54,6 +66,8 @@ async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
     let made = republish(&world.store, &world.settings.kafka).await.unwrap();
     // The account, three links, and the one that the copy does not know.
     assert_eq!((made.records, made.removed), (4, 1));
+    // Clicks of a link that is lost are out there, and never become those of another.
+    assert!(next_id(&world).await > lost);
     edge.leads("new", Some("https://new.example/")).await;
     edge.leads("jane", Some("https://a.example/")).await;
     edge.leads("tom", Some("https://b.example/")).await;

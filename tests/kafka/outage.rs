@@ -119,7 +119,8 @@ async fn only_the_first_waits_for_a_frozen_broker() {
             assert_eq!(log.append(vec![record(topic, 1, n)]).await, Ok(Durability::Local));
         }
         let took = begin.elapsed();
-        assert!(took < Duration::from_millis(500), "20 appends to the spool took {took:?}");
+        // Had each waited for itself, it would be ten seconds.
+        assert!(took < LATE, "20 appends to the spool took {took:?}");
         assert_eq!(log.metric(&format!("waypost_kafka_producer_up{{topic=\"{}\"}}", word(topic))), 0);
         sent[topic.index()] += 22;
     }
@@ -153,18 +154,16 @@ async fn a_start_without_brokers_serves_and_the_next_start_replays() {
     let begin = Instant::now();
     let log = Log::open(settings.clone()).await;
     assert!(begin.elapsed() < Duration::from_secs(10), "the start took {:?}", begin.elapsed());
+    let begin = Instant::now();
     for n in 0..50 {
-        let begin = Instant::now();
         assert_eq!(log.conversion(1, n).await, Ok(Durability::Local));
         assert_eq!(log.click(n).await, Ok(Durability::Local));
-        assert!(
-            begin.elapsed() < Duration::from_millis(500),
-            "nothing waits for brokers that were never there"
-        );
     }
+    // Half a second each otherwise.
+    assert!(begin.elapsed() < Duration::from_secs(15), "nothing waits for brokers that were never there");
     let begin = Instant::now();
     let dir = log.close().await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "the end took {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(10), "the end took {:?}", begin.elapsed());
 
     broker.thaw();
     let log = Log::open_in(settings, dir, 1 << 30).await;

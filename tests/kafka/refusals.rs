@@ -106,6 +106,8 @@ async fn a_replay_that_is_refused_again_and_again_goes_on_where_it_was() {
 async fn what_has_no_room_on_the_way_to_the_brokers_is_spooled_at_once() {
     let (cluster, mut settings) = pretended();
     settings.queue_events = 1_000;
+    // Long enough to tell what is late from what had no room.
+    settings.spool_after_ms = 2_500;
     let log = Log::open(settings).await;
     for topic in Topic::ALL {
         assert_eq!(log.append(vec![record(topic, 1, 0)]).await, Ok(Durability::Replicated));
@@ -117,14 +119,14 @@ async fn what_has_no_room_on_the_way_to_the_brokers_is_spooled_at_once() {
     let [first, second, third] = [0, 1, 2].map(|n| append(Topic::Clicks, n));
     assert_eq!(third.await, Ok(Durability::Local));
     let took = begin.elapsed();
-    assert!(took < Duration::from_millis(450), "1,200 clicks do not fit: the last 400 took {took:?}");
+    assert!(took < Duration::from_millis(2_000), "1,200 clicks do not fit: the last 400 took {took:?}");
     assert_eq!((first.await, second.await), (Ok(Durability::Local), Ok(Durability::Local)));
     let begin = Instant::now();
     // With the last of them all are spooled, or the last would be before the others.
     for answer in [0, 1, 2].map(|n| append(Topic::Conversions, n)) {
         assert_eq!(answer.await, Ok(Durability::Local));
     }
-    assert!(begin.elapsed() < Duration::from_millis(450), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_millis(2_000), "{:?}", begin.elapsed());
     cluster.broker_round_trip_time(-1, Duration::ZERO).unwrap();
     log.drained().await;
     for topic in Topic::ALL {

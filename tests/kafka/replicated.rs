@@ -72,7 +72,7 @@ async fn the_end_answers_what_is_under_way_and_takes_nothing_more() {
     let log = Log::open(settings.clone()).await;
     let answers: Vec<_> = (0..500).map(|n| log.sink.append(vec![record(Topic::Conversions, 1, n)])).collect();
     let sink = log.sink.clone();
-    log.sink.close(SOON).await;
+    assert!(log.sink.close(SOON).await, "with brokers that answer a producer ends at once");
     for answer in answers {
         assert_eq!(answer.await, Ok(Durability::Replicated));
     }

@@ -85,3 +85,25 @@ async fn wrong_proofs_are_named_and_events_go_to_the_spool() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_used_is_named_by_its_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let garbage = dir.path().join("garbage.pem");
+    std::fs::write(&garbage, "no certificate").unwrap();
+    for wrong in [PathBuf::from("/nowhere/ca.pem"), garbage] {
+        let mut ca = protected(KafkaSecurity::Tls, SaslMechanism::Plain);
+        ca.ca = wrong.clone();
+        let mut certificate = protected(KafkaSecurity::Tls, SaslMechanism::Plain);
+        certificate.certificate = wrong.clone();
+        certificate.key = PathBuf::from(services::named("WAYPOST_TEST_CLIENT_KEY"));
+        let mut key = protected(KafkaSecurity::Tls, SaslMechanism::Plain);
+        key.certificate = PathBuf::from(services::named("WAYPOST_TEST_CLIENT_CERTIFICATE"));
+        key.key = wrong;
+        for (settings, name) in [(ca, "kafka.ca"), (certificate, "kafka.certificate"), (key, "kafka.key")] {
+            let error = Admin::connect(&settings).await.unwrap_err();
+            assert!(matches!(error, AdminError::Settings(_)), "{error}");
+            assert!(error.to_string().starts_with(&format!("`{name}` cannot be read or used")), "{error}");
+        }
+    }
+}

@@ -111,7 +111,7 @@ async fn begin_report(waypost: &Waypost, event: &Value) -> (TcpStream, String) {
 
 #[tokio::test]
 async fn a_stop_finishes_what_has_begun() {
-    const DRAIN_DELAY: Duration = Duration::from_secs(2);
+    const DRAIN_DELAY: Duration = Duration::from_secs(5);
     let folder = Folder::new();
     let delay = format!("edge.drain_delay_ms={}", DRAIN_DELAY.as_millis());
     let mut waypost =
@@ -165,7 +165,7 @@ async fn who_never_finishes_is_cut_when_the_time_is_over() {
     assert_eq!(waypost.ended().await, 0);
     // A quarter of the time is kept for what has to be written down behind the connections.
     assert!(told.elapsed() >= Duration::from_millis(1_125), "it was given its time: {:?}", told.elapsed());
-    assert!(told.elapsed() < Duration::from_secs(7), "and not more: {:?}", told.elapsed());
+    assert!(told.elapsed() < Duration::from_secs(20), "and not more: {:?}", told.elapsed());
     let mut answer = String::new();
     let _ = in_flight.read_to_string(&mut answer).await;
     assert!(!answer.contains(" 202 "), "{answer}");

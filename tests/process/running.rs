@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::folder::visitor;
 
 /// What anything may take on a busy machine.
-pub const SOON: Duration = Duration::from_secs(30);
+pub const SOON: Duration = Duration::from_secs(90);
 
 /// Clicks of curl and its like are of class `crawler` and earn nothing.
 const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";

@@ -9,14 +9,14 @@ use super::support::{Edge, HOUR, Logs, Servers, settings, somebody, visit};
 
 /// The time limit of a batch, and how long a batch may take on a machine that is busy.
 const LIMIT_MS: u64 = 50;
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[tokio::test]
 async fn a_stopped_redis_costs_the_time_limit_then_nothing_and_is_found_again() {
     let servers = Servers::start("redis");
     let (logs, _guard) = Logs::catch();
     let mut settings = settings(&servers.address("WAYPOST_TEST_REDIS"));
-    (settings.timeout_ms, settings.breaker_failures, settings.breaker_ms) = (LIMIT_MS, 3, 300);
+    (settings.timeout_ms, settings.breaker_failures, settings.breaker_ms) = (LIMIT_MS, 3, 3_000);
     let edge = Edge::start(&settings);
     edge.until_answered().await;
     let seen = somebody();
@@ -32,10 +32,8 @@ async fn a_stopped_redis_costs_the_time_limit_then_nothing_and_is_found_again() 
     }
     assert_eq!(edge.metric("waypost_redis_breaker_open"), 1);
     let stranger = somebody();
-    let began = Instant::now();
     assert!(edge.is_fresh(visit(stranger, HOUR)).await);
-    assert!(began.elapsed() < Duration::from_millis(LIMIT_MS), "an open breaker asks nobody");
-    assert_eq!(edge.requests("skipped"), 1);
+    assert_eq!((edge.requests("skipped"), edge.requests("timeout")), (1, 3), "an open breaker asks nobody");
     // Both those from before and those of the meantime are known.
     assert!(!edge.is_fresh(visit(seen, HOUR)).await);
     assert!(!edge.is_fresh(visit(stranger, HOUR)).await);

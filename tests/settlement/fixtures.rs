@@ -32,7 +32,7 @@ use waypost::{
     },
     store::{Store, accounts, entities::balance},
     stream::{
-        Assignment, Delivery, EventSink, EventSource, Record, SourceError, Topic,
+        Assignment, Delivery, EndOfLog, Ends, EventSink, EventSource, Record, SourceError, Topic,
         spool::{Spool, SpoolSink},
     },
     telemetry::{settlement::SettlementMetrics, stream::StreamMetrics},
@@ -40,7 +40,7 @@ use waypost::{
 
 use crate::backend::Database;
 
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 pub const SHOP: ProgramId = ProgramId(1);
 pub const JANE: AffiliateId = AffiliateId(1);
 pub const JANES_LINK: LinkId = LinkId(1);
@@ -395,7 +395,20 @@ impl FakeSource {
     }
 }
 
+impl EndOfLog for FakeSource {
+    async fn ends(&self) -> Result<Ends, SourceError> {
+        let records = i64::try_from(self.records.lock().unwrap().len()).unwrap();
+        Ok([(0, records)].into())
+    }
+}
+
 impl EventSource for FakeSource {
+    type End = Self;
+
+    fn end(&self) -> Self {
+        self.clone()
+    }
+
     fn assignment(&self) -> Assignment {
         Assignment { generation: 1, partitions: [0].into() }
     }

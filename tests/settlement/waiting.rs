@@ -53,3 +53,40 @@ async fn at_the_end_of_their_time_they_are_rejected() {
     assert_eq!(world.outcomes().await.get("pending"), None);
     world.assert_sound().await;
 }
+
+/// Settlement was away for longer than anything waits, or its store comes from a backup: what is awaited lies in the
+/// log, and the clock alone gives up nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_in_their_time_is_read_before_they_are_given_up() {
+    let mut world = World::open().await;
+    world.settings.pending_time_ms = 500;
+    let (mut sales, mut clicks) = (Numbered::new(1, "conversions/0"), Numbered::new(1, "clicks/0"));
+    let awaited = clicks.click(world.click(TrafficClass::Valid, None, "desktop"));
+    let click_id = Some(awaited.id.to_string());
+    let bare = Conversion { referral_code: None, click_id, ..world.sale("o-1", "10") };
+    let before = [sales.sale(bare), sales.refund(world.refund("late", None))];
+    world.append_events(Topic::Conversions, &before).await;
+    let running = world.settle();
+    eventually("both wait", async || world.outcomes().await.get("pending") == Some(&2)).await;
+    running.kill().await;
+
+    // Behind so much else that their time is over long before they are read.
+    let mut of_clicks: Vec<_> =
+        (0..2_000).map(|_| clicks.click(world.click(TrafficClass::Valid, None, "desktop"))).collect();
+    of_clicks.push(awaited);
+    world.append_events(Topic::Clicks, &of_clicks).await;
+    let mut of_sales: Vec<_> =
+        (0..300).map(|n| sales.sale(world.sale(&format!("other-{n}"), "10"))).collect();
+    of_sales.push(sales.sale(world.sale("late", "10")));
+    world.append_events(Topic::Conversions, &of_sales).await;
+    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let running = world.settle();
+    world.caught_up().await;
+    eventually("nothing waits", async || !world.outcomes().await.contains_key("pending")).await;
+    running.stop().await;
+    let outcomes = world.outcomes().await;
+    assert_eq!((outcomes.get("settled"), outcomes.get("rejected")), (Some(&303), None), "{outcomes:?}");
+    // All but the one that was taken back.
+    assert_eq!(world.balances().await[&(1, "accrued".to_owned())], -100 * 301);
+    world.assert_sound().await;
+}

@@ -32,11 +32,16 @@ impl Instance {
     }
 
     pub async fn with_session(world: &World, topics: &Topics, session: Duration) -> Self {
+        Self::with(world, topics, session, "").await
+    }
+
+    /// With further lines in `[settlement]`.
+    pub async fn with(world: &World, topics: &Topics, session: Duration, settlement: &str) -> Self {
         let folder = world.folder.path().join(Uuid::now_v7().to_string());
         fs::create_dir(&folder).unwrap();
         let (config, ready, log) =
             (folder.join("waypost.toml"), folder.join("ready.json"), folder.join("log"));
-        fs::write(&config, settings(world, topics, session)).unwrap();
+        fs::write(&config, settings(world, topics, session) + settlement).unwrap();
         let file = File::create(&log).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST"))

@@ -11,6 +11,7 @@ mod fixtures;
 mod instance;
 mod outages;
 mod positions;
+mod restored;
 #[path = "../support/services.rs"]
 mod services;
 mod sharing;

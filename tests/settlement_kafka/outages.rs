@@ -42,7 +42,7 @@ async fn a_broker_that_is_killed_and_back_loses_nothing() {
         assert_eq!(instance.of("settlement_stalled", topic).await, 0.0);
     }
     let (_, leaving) = instance.stop().await;
-    assert!(leaving < Duration::from_secs(8), "left after {leaving:?}");
+    assert!(leaving < Duration::from_secs(15), "left after {leaving:?}");
 }
 
 /// A refusal does not pass by waiting: somebody has to look.
@@ -71,6 +71,6 @@ async fn without_brokers_it_waits_and_ends_when_told() {
     assert_eq!(instance.of("settlement_brokers_up", "clicks").await, 0.0);
     assert_eq!(instance.of("settlement_stalled", "clicks").await, 0.0);
     let (log, leaving) = instance.stop().await;
-    assert!(leaving < Duration::from_secs(8), "left after {leaving:?}");
+    assert!(leaving < Duration::from_secs(15), "left after {leaving:?}");
     assert!(log.contains("the brokers do not answer") || log.contains("Connection refused"), "{log}");
 }

@@ -72,7 +72,7 @@ async fn every_event_once_while_instances_come_and_go() {
     load.more(&world, &topics, 200).await;
     // One leaves in the middle of the work: the others need not wait for its session to end.
     let (_, leaving) = first.stop().await;
-    assert!(leaving < Duration::from_secs(8), "left after {leaving:?}");
+    assert!(leaving < Duration::from_secs(15), "left after {leaving:?}");
     share(&[&second, &third]).await;
     settle_down(&[&second, &third]).await;
     load.more(&world, &topics, 200).await;

@@ -74,6 +74,11 @@ impl Topics {
         topics
     }
 
+    /// The same topics, for somebody who puts records there at the same time.
+    pub fn beside(&self) -> Self {
+        Self { prefix: self.prefix.clone(), ..Self::named(self.brokers.clone()) }
+    }
+
     fn admin(&self) -> AdminClient<DefaultClientContext> {
         ClientConfig::new().set("bootstrap.servers", &self.brokers).create().unwrap()
     }

@@ -11,7 +11,7 @@ use waypost::{
     },
     events::Event,
     store::streams::{self, StreamKey},
-    stream::{Assignment, Delivery, EventSource, SourceError, Topic},
+    stream::{Assignment, Delivery, EndOfLog, Ends, EventSource, SourceError, Topic},
 };
 
 use crate::fixtures::*;
@@ -30,7 +30,19 @@ impl Partitions {
     }
 }
 
+impl EndOfLog for Partitions {
+    async fn ends(&self) -> Result<Ends, SourceError> {
+        Ok((0..).zip(self.records.iter().map(|records| i64::try_from(records.len()).unwrap())).collect())
+    }
+}
+
 impl EventSource for Partitions {
+    type End = Self;
+
+    fn end(&self) -> Self {
+        self.clone()
+    }
+
     fn assignment(&self) -> Assignment {
         Assignment { generation: 1, partitions: self.ours.clone() }
     }

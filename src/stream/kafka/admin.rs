@@ -35,7 +35,7 @@ const REQUEST: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// librdkafka refuses the settings.
-    #[error("{0}")]
+    #[error("{}", client::describe(.0))]
     Settings(KafkaError),
     #[error("the brokers' certificate is not accepted, or they do not speak TLS: {0}")]
     Tls(String),

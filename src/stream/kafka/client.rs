@@ -28,11 +28,8 @@ pub fn connection(settings: &KafkaSettings) -> ClientConfig {
         .set("reconnect.backoff.max.ms", "1000")
         .set("socket.keepalive.enable", "true");
     if settings.security.has_tls() {
-        for (key, path) in [
-            ("ssl.ca.location", &settings.ca),
-            ("ssl.certificate.location", &settings.certificate),
-            ("ssl.key.location", &settings.key),
-        ] {
+        let paths = [&settings.ca, &settings.certificate, &settings.key];
+        for ((key, _), path) in FILES.into_iter().zip(paths) {
             if !path.as_os_str().is_empty() {
                 config.set(key, path.to_string_lossy());
             }
@@ -52,10 +49,24 @@ pub fn connection(settings: &KafkaSettings) -> ClientConfig {
     config
 }
 
-/// An error of librdkafka in words, without the value of a setting: it may be a secret.
+/// Settings of ours that name a file, by librdkafka's names for them.
+const FILES: [(&str, &str); 3] = [
+    ("ssl.ca.location", "kafka.ca"),
+    ("ssl.certificate.location", "kafka.certificate"),
+    ("ssl.key.location", "kafka.key"),
+];
+
+/// An error of librdkafka in words, without the value of a setting: it may be a secret. A file that it cannot use goes
+/// by the name that our settings have for it.
 pub fn describe(error: &KafkaError) -> String {
     match error {
         KafkaError::ClientConfig(_, detail, key, _) => format!("librdkafka refuses `{key}`: {detail}"),
+        KafkaError::ClientCreation(detail) => {
+            match FILES.iter().find(|(theirs, _)| detail.contains(theirs)) {
+                Some((_, ours)) => format!("`{ours}` cannot be read or used: {detail}"),
+                None => detail.clone(),
+            }
+        }
         other => other.to_string(),
     }
 }

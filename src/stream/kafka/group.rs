@@ -32,7 +32,7 @@ use tracing::{debug, info, warn};
 
 use super::logs::ClientLog;
 use crate::{
-    stream::{Assignment, Delivery, SourceError, Topic},
+    stream::{Assignment, Delivery, Ends, SourceError, Topic},
     telemetry::kafka_consumer::KafkaConsumerMetrics,
 };
 
@@ -292,6 +292,28 @@ impl Group {
             return Err(SourceError::Beyond { topic, wanted: offset, ends });
         }
         Ok(())
+    }
+
+    /// Where the topic's partitions end, those of others as well. Blocks for [`ANSWER`] and once more for each partition
+    /// at most; a group that is left has no time for it.
+    pub fn ends(&self) -> Result<Ends, SourceError> {
+        let failed = |error: KafkaError| SourceError::Failed(error.to_string());
+        let metadata = self.consumer.fetch_metadata(Some(&self.name), ANSWER).map_err(failed)?;
+        let topic =
+            metadata.topics().iter().find(|topic| topic.name() == self.name && topic.error().is_none());
+        let topic = topic.ok_or_else(|| SourceError::Failed(format!("there is no topic {}", self.name)))?;
+        let mut ends = Ends::new();
+        for partition in topic.partitions() {
+            if self.stop.load(Ordering::Acquire) {
+                return Err(SourceError::Failed("the group is being left".to_owned()));
+            }
+            let watermarks = self.consumer.fetch_watermarks(&self.name, partition.id(), ANSWER);
+            let (begins, end) = watermarks.map_err(failed)?;
+            if end > begins {
+                ends.insert(partition.id(), end);
+            }
+        }
+        Ok(ends)
     }
 
     /// Why a partition cannot go on. `Ok`: it can after all, or the brokers do not answer and it is left as it is.

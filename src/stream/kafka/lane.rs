@@ -383,6 +383,8 @@ impl Lane {
         let mut state = self.lock();
         (state.closed, state.ended) = (true, true);
         state.mode = Mode::Spooling;
+        // Its thread waits until nobody else has it.
+        state.producer = None;
         self.metrics().up.set(0.0);
         for batch in std::mem::take(&mut state.under_way) {
             if let Some(waiting) = batch.take() {

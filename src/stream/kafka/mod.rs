@@ -17,7 +17,7 @@ mod state;
 pub mod topics;
 
 pub use sink::{KafkaSink, KafkaSinkError};
-pub use source::{KafkaSource, Left};
+pub use source::{KafkaEnd, KafkaSource, Left};
 
 use crate::domain::ids::AccountId;
 

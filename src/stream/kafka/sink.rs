@@ -27,7 +27,7 @@ use rdkafka::error::KafkaError;
 use tokio::{task::AbortHandle, time::sleep};
 
 use super::{
-    KeyOf,
+    KeyOf, client,
     lane::Lane,
     producer::Producer,
     replay::Replay,
@@ -56,7 +56,7 @@ const END_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaSinkError {
     /// librdkafka refuses the settings.
-    #[error("{0}")]
+    #[error("{}", client::describe(.0))]
     Settings(KafkaError),
     #[error(transparent)]
     Spool(SourceError),
@@ -133,7 +133,8 @@ impl KafkaSink {
 
     /// Takes nothing more. Waits until Kafka has acknowledged what is under way, for `most` at most, and gives the
     /// rest to the spool, which has to be closed afterwards. What the spool holds then is replayed at the next start.
-    pub async fn close(&self, most: Duration) {
+    /// Answers whether all producers have ended; one that has not is left behind, without harm.
+    pub async fn close(&self, most: Duration) -> bool {
         for lane in &self.lanes {
             lane.close();
         }
@@ -152,13 +153,16 @@ impl KafkaSink {
         while !threads.iter().all(JoinHandle::is_finished) && Instant::now() < deadline {
             sleep(Duration::from_millis(5)).await;
         }
+        let mut ended = true;
         for thread in threads.drain(..) {
             if !thread.is_finished() {
                 tracing::warn!("a producer takes too long to end and is left behind");
+                ended = false;
             } else if thread.join().is_err() {
                 tracing::error!("the thread of a producer had panicked");
             }
         }
+        ended
     }
 }
 

@@ -8,7 +8,13 @@
 //!
 //! While the brokers are away nothing is handed out, which the metrics show; it goes on by itself.
 
-use std::{convert::Infallible, fmt, sync::Arc, thread, time::Duration};
+use std::{
+    convert::Infallible,
+    fmt,
+    sync::{Arc, Weak},
+    thread,
+    time::Duration,
+};
 
 use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError};
 use tokio::{
@@ -24,7 +30,7 @@ use super::{
 };
 use crate::{
     config::KafkaSettings,
-    stream::{Assignment, Delivery, EventSource, SourceError, Topic},
+    stream::{Assignment, Delivery, EndOfLog, Ends, EventSource, SourceError, Topic},
     telemetry::kafka_consumer::KafkaConsumerMetrics,
 };
 
@@ -88,9 +94,26 @@ impl KafkaSource {
         &self,
         work: impl FnOnce(&Group) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        let group = Arc::clone(&self.group);
-        let work = move || work(&group);
-        task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
+        blocking(Arc::clone(&self.group), work).await
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    group: Arc<Group>,
+    work: impl FnOnce(&Group) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let work = move || work(&group);
+    task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
+}
+
+/// Asks the brokers where the topic ends, as long as its source is there: it keeps no group from being left.
+#[derive(Debug)]
+pub struct KafkaEnd(Weak<Group>);
+
+impl EndOfLog for KafkaEnd {
+    async fn ends(&self) -> Result<Ends, SourceError> {
+        let group = self.0.upgrade().ok_or_else(|| SourceError::Failed("the group was left".to_owned()))?;
+        blocking(group, Group::ends).await
     }
 }
 
@@ -130,6 +153,12 @@ fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
 }
 
 impl EventSource for KafkaSource {
+    type End = KafkaEnd;
+
+    fn end(&self) -> KafkaEnd {
+        KafkaEnd(Arc::downgrade(&self.group))
+    }
+
     fn assignment(&self) -> Assignment {
         self.group.assignment()
     }

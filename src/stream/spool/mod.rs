@@ -54,7 +54,7 @@ mod writer;
 
 use database::Database;
 use queue::{GroupLimits, Queue};
-pub use reader::SpoolSource;
+pub use reader::{SpoolEnd, SpoolSource};
 use writer::Writer;
 
 use super::{Append, AppendDone, AppendError, Durability, EventSink, Record, Topic};

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{SpoolError, database::Database, queue::Queue};
-use crate::stream::{Assignment, Delivery, EventSource, SourceError, Topic};
+use crate::stream::{Assignment, Delivery, EndOfLog, Ends, EventSource, SourceError, Topic};
 
 /// How often a reader looks at a file that another process writes.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -53,15 +53,6 @@ impl SpoolSource {
         Ok(Self { topic, database, writer, position: 0, ready: VecDeque::new() })
     }
 
-    async fn on_file<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&mut Database) -> Result<T, SourceError> + Send + 'static,
-    ) -> Result<T, SourceError> {
-        let database = Arc::clone(&self.database);
-        let work = move || work(&mut database.lock().unwrap_or_else(PoisonError::into_inner));
-        task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
-    }
-
     /// Waits for a commit, for `most` at most.
     async fn wait(&mut self, most: Duration) {
         match &mut self.writer {
@@ -81,7 +72,40 @@ impl SpoolSource {
     }
 }
 
+/// Works on the file, on a thread that may wait for the disk.
+async fn on_file<T: Send + 'static>(
+    database: &Arc<Mutex<Database>>,
+    work: impl FnOnce(&mut Database) -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let database = Arc::clone(database);
+    let work = move || work(&mut database.lock().unwrap_or_else(PoisonError::into_inner));
+    task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
+}
+
+/// Where the log ends, read from its file.
+#[derive(Debug)]
+pub struct SpoolEnd {
+    topic: Topic,
+    database: Arc<Mutex<Database>>,
+}
+
+impl EndOfLog for SpoolEnd {
+    async fn ends(&self) -> Result<Ends, SourceError> {
+        let stats = on_file(&self.database, |database| {
+            database.stats().map_err(|error| SourceError::Failed(error.to_string()))
+        });
+        let kept = stats.await?.into_iter().filter(|kept| kept.topic == self.topic && kept.events > 0);
+        Ok(kept.map(|kept| (0, kept.next_offset)).collect())
+    }
+}
+
 impl EventSource for SpoolSource {
+    type End = SpoolEnd;
+
+    fn end(&self) -> SpoolEnd {
+        SpoolEnd { topic: self.topic, database: Arc::clone(&self.database) }
+    }
+
     fn assignment(&self) -> Assignment {
         Assignment { generation: 1, partitions: BTreeSet::from([0]) }
     }
@@ -95,7 +119,8 @@ impl EventSource for SpoolSource {
                 head.mark_unchanged();
             }
             let (topic, position) = (self.topic, self.position);
-            self.ready = self.on_file(move |database| database.read(topic, position, max)).await?.into();
+            self.ready =
+                on_file(&self.database, move |database| database.read(topic, position, max)).await?.into();
             if self.ready.is_empty() {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
@@ -112,7 +137,7 @@ impl EventSource for SpoolSource {
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         Self::only_partition(partition)?;
         let topic = self.topic;
-        self.on_file(move |database| database.check_position(topic, offset)).await?;
+        on_file(&self.database, move |database| database.check_position(topic, offset)).await?;
         self.ready.clear();
         self.position = offset;
         Ok(())
@@ -134,6 +159,6 @@ impl EventSource for SpoolSource {
         let trim = move |database: &mut Database| {
             database.trim(topic, offset).map_err(|error| SourceError::Failed(error.to_string()))
         };
-        self.on_file(trim).await
+        on_file(&self.database, trim).await
     }
 }

@@ -1,0 +1,87 @@
+//! How far settlement has read, as a time.
+//!
+//! An event that waits is given up when its time is over, but never before everything that came to the log in that
+//! time has been read. What it waits for may be there: settlement was away for hours, or its store was restored from
+//! an older copy. The clock alone would give up then what the next batch brings.
+
+use sea_orm::DbErr;
+
+use crate::{
+    domain::time::Timestamp,
+    store::{Store, streams},
+    stream::{EndOfLog, Ends, SourceError, Topic},
+};
+
+/// Why nobody can say how far it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HorizonError {
+    #[error(transparent)]
+    Log(#[from] SourceError),
+    #[error(transparent)]
+    Store(#[from] DbErr),
+}
+
+/// The ends of both logs at a time.
+struct Seen {
+    at: Timestamp,
+    clicks: Ends,
+    conversions: Ends,
+}
+
+pub(super) struct Horizon<E> {
+    store: Store,
+    clicks: E,
+    conversions: E,
+    /// Not read to there yet.
+    ahead: Option<Seen>,
+    reached: Timestamp,
+}
+
+impl<E: EndOfLog> Horizon<E> {
+    pub fn new(store: Store, clicks: E, conversions: E) -> Self {
+        Self { store, clicks, conversions, ahead: None, reached: Timestamp(i64::MIN) }
+    }
+
+    /// Everything that was on the logs by then is read, by this instance or by others.
+    pub const fn reached(&self) -> Timestamp {
+        self.reached
+    }
+
+    /// Looks how far settlement is. The ends that were seen stay the goal until they are reached: a log that grows all
+    /// the time is never read to its present end. Ends that are lower now were of a log that is no more.
+    pub async fn look(&mut self, at: Timestamp) -> Result<(), HorizonError> {
+        let (clicks, conversions) = (self.clicks.ends().await?, self.conversions.ends().await?);
+        let seen = match self.ahead.take() {
+            None => Seen { at, clicks, conversions },
+            Some(before) => Seen {
+                at: before.at,
+                clicks: lower(before.clicks, &clicks),
+                conversions: lower(before.conversions, &conversions),
+            },
+        };
+        if self.is_read(Topic::Clicks, &seen.clicks).await?
+            && self.is_read(Topic::Conversions, &seen.conversions).await?
+        {
+            self.reached = seen.at;
+        } else {
+            self.ahead = Some(seen);
+        }
+        Ok(())
+    }
+
+    async fn is_read(&self, topic: Topic, ends: &Ends) -> Result<bool, DbErr> {
+        for (&partition, &end) in ends {
+            if streams::position(self.store.reader(), topic.name(), partition).await? < end {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn lower(before: Ends, now: &Ends) -> Ends {
+    before
+        .into_iter()
+        .filter_map(|(partition, end)| Some((partition, end.min(*now.get(&partition)?))))
+        .collect()
+}
