@@ -68,8 +68,10 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     catalog_feed::catch_up(&store, &catalog, &mut 0).await.map_err(parts::store_failed)?;
     let geo = parts::open_geo(settings)?;
     let spool = parts::open_spool(&folder, settings)?;
+    let recent = parts::recent_visits(settings)?;
+    let sink = spool.sink();
     let edge_parts =
-        parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), spool.sink(), edge_metrics)?;
+        parts::edge_parts(settings, &secrets, catalog.clone(), geo.clone(), recent, sink, edge_metrics);
     let edge = edge::serve(&settings.edge, edge_parts, edge_listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
 

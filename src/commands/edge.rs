@@ -29,6 +29,8 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
         .map_err(|error| Failure::listen("edge.listen", settings.edge.listen, &error))?;
     let process = Process::start(settings, metrics, &[Condition::CatalogLoaded]).await?;
     let geo = parts::open_geo(settings)?;
+    // Before the catalog is waited for, so that a wrong setting is told at once.
+    let recent = parts::recent_visits(settings)?;
     let log = EventLog::open(&folder, settings).await?;
     // Nothing is accepted before every link is known: an unknown one would be answered 404.
     let source = catalog_source::start(&folder, settings, &process.shutdown).await?;
@@ -38,7 +40,8 @@ async fn serve(args: &EdgeArgs, settings: &Settings) -> Result<(), Failure> {
         return Ok(());
     };
     let edge_url = process::url(listeners.local_addr());
-    let edge_parts = parts::edge_parts(settings, &secrets, catalog, geo.clone(), log.sink(), edge_metrics)?;
+    let edge_parts =
+        parts::edge_parts(settings, &secrets, catalog, geo.clone(), recent, log.sink(), edge_metrics);
     let edge = edge::serve(&settings.edge, edge_parts, listeners, process.shutdown.clone())
         .map_err(|error| Failure::new(Code::Software, format!("the edge cannot start: {error}")))?;
     let behind = CancellationToken::new();

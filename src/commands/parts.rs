@@ -234,18 +234,16 @@ pub fn register_edge_metrics(settings: &Settings) -> EdgeMetrics {
 }
 
 /// What an edge serves with.
-///
-/// # Errors
-/// Settings of Redis that can never work.
 pub fn edge_parts(
     settings: &Settings,
     secrets: &Secrets,
     catalog: Arc<Catalog>,
     geo: Arc<Geo>,
+    recent: Arc<dyn RecentVisits>,
     sink: Arc<dyn EventSink>,
     metrics: EdgeMetrics,
-) -> Result<EdgeParts, Failure> {
-    Ok(EdgeParts {
+) -> EdgeParts {
+    EdgeParts {
         name: edge_name(&settings.edge.name).into(),
         catalog,
         keys: Arc::new(secrets.tokens.clone()),
@@ -254,14 +252,17 @@ pub fn edge_parts(
         hasher: VisitorHasher::new(secrets.visitor_hash),
         proxies: TrustedProxies::new(settings.edge.trusted_proxies.clone()),
         user_agents: settings.visitor.user_agents,
-        recent: recent_visits(settings)?,
+        recent,
         sink,
         metrics,
-    })
+    }
 }
 
 /// The duplicate check: all edges together where there is a Redis, else this one alone.
-fn recent_visits(settings: &Settings) -> Result<Arc<dyn RecentVisits>, Failure> {
+///
+/// # Errors
+/// Settings of Redis that can never work.
+pub fn recent_visits(settings: &Settings) -> Result<Arc<dyn RecentVisits>, Failure> {
     let memory = MemoryRecentVisits::new(settings.visitor.recent_visits);
     if settings.redis.url.is_empty() {
         return Ok(Arc::new(memory));

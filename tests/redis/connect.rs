@@ -70,14 +70,21 @@ async fn settings_that_can_never_work_are_refused_at_start() {
     }
 }
 
+const SECRET: &str = "6f1e2d3c4b5a69788796a5b4c3d2e1f00f1e2d3c4b5a69788796a5b4c3d2e1f0";
+
 #[test]
 fn the_binary_exits_with_78_and_names_the_key() {
     let folder = tempfile::tempdir().unwrap();
-    let run = |name: &str, value: &str| {
+    let run = |role: &str, name: &str, value: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_waypost"))
-            .args(["dev", "--edge-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
+            .args([role, "--set", "edge.listen=127.0.0.1:0", "--set", "api.listen=127.0.0.1:0"])
             .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
             .arg(folder.path().join("data"))
+            // Nobody answers there: an edge that waits for its catalog tells all the same.
+            .env("WAYPOST__KAFKA__BROKERS", if role == "edge" { "127.0.0.1:1" } else { "" })
+            .env("WAYPOST__TOKEN__KEYS", format!("[{{ id = 1, state = 'active', secret = '{SECRET}' }}]"))
+            .env("WAYPOST__VISITOR__HASH_SECRET", SECRET)
+            .env("WAYPOST__SECRETS__KEYS", format!("['{SECRET}']"))
             .env("WAYPOST__REDIS__URL", "rediss://:hunter2@localhost")
             .env(name, value)
             .output()
@@ -87,6 +94,8 @@ fn the_binary_exits_with_78_and_names_the_key() {
         assert!(!text.contains("hunter2"), "{text}");
         text
     };
-    assert!(run("WAYPOST__REDIS__CA", "/nowhere/ca.pem").contains("redis.ca"));
-    assert!(run("WAYPOST__REDIS__URL", "redis://:hunter2@a,b").contains("redis.url"));
+    for role in ["dev", "edge"] {
+        assert!(run(role, "WAYPOST__REDIS__CA", "/nowhere/ca.pem").contains("redis.ca"));
+        assert!(run(role, "WAYPOST__REDIS__URL", "redis://:hunter2@a,b").contains("redis.url"));
+    }
 }
