@@ -48,6 +48,7 @@ make_postgres_data() {
 host all all 127.0.0.1/32 scram-sha-256
 host all all ::1/128 scram-sha-256
 CONF
+    local sync=${WAYPOST_POSTGRES_SYNC:-on}
     cat >"$data/postgresql.conf" <<CONF
 listen_addresses = 'localhost'
 port = $(port postgres)
@@ -60,10 +61,10 @@ password_encryption = 'scram-sha-256'
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] '
-# The fault tests prove what survives a crash.
-fsync = on
-synchronous_commit = on
-full_page_writes = on
+# The fault tests prove what survives a crash; WAYPOST_POSTGRES_SYNC=off is for servers whose data nobody needs again.
+fsync = $sync
+synchronous_commit = $sync
+full_page_writes = $sync
 CONF
     as_postgres touch "$data/waypost.made"
 }
