@@ -28,6 +28,7 @@ use uuid::Uuid;
 use waypost::{
     config::{SettlementSettings, SpoolSettings},
     domain::{
+        calendar::Zone,
         ids::{AccountId, AffiliateId, LinkId, ProgramId},
         reason::Standing,
         time::Timestamp,
@@ -68,7 +69,7 @@ fn rules(program: ProgramId, links: std::ops::RangeInclusive<i64>) -> Vec<Comman
     let currency = "USD".parse().unwrap();
     let slug = "shop".parse().unwrap();
     let mut commands =
-        vec![Command::PutProgram(Box::new(PutProgram { id: program, slug, currency, settings }))];
+        vec![Command::PutProgram(Box::new(PutProgram { id: program, slug, currency, settings, from: None }))];
     for n in links {
         let affiliate = AffiliateId(n);
         let slug = format!("a-{n}").parse().unwrap();
@@ -169,7 +170,8 @@ async fn furnish(store: &Store, accounts: i64) -> Vec<AccountId> {
     for n in 1..=accounts {
         let tx = store.begin().await.unwrap();
         let slug = format!("account-{n}");
-        let account = accounts::create(&tx, &slug.parse().unwrap(), &slug, opened).await.unwrap();
+        let account =
+            accounts::create(&tx, &slug.parse().unwrap(), &slug, &Zone::utc(), opened).await.unwrap();
         for command in rules(ProgramId(n), links_of(n, accounts)) {
             ledger::apply(&tx, account, opened, &command).await.unwrap();
         }
@@ -187,6 +189,7 @@ fn settlement_settings() -> SettlementSettings {
         max_age_days: 30,
         click_retention_days: 400,
         audit_interval_ms: 300_000,
+        bonus_interval_ms: 60_000,
     }
 }
 

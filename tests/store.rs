@@ -1,5 +1,12 @@
 //! The store's own promises, on a real database file.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests stop at the unexpected, as tests do")]
+
+#[path = "support/sqlite.rs"]
+mod backend;
+#[path = "store_postgres/rates.rs"]
+mod rates;
+
 use waypost::store::{
     Store,
     sequences::{self, Sequence},
@@ -73,6 +80,10 @@ async fn what_is_asked_often_goes_by_an_index() {
          AND (program_id IS NULL OR program_id = 1) ORDER BY arrived_seq ASC",
         "SELECT * FROM conversions WHERE waits_until IS NOT NULL AND (account_id > 1 OR (account_id = 1 AND
          arrived_seq > 5)) ORDER BY account_id ASC, arrived_seq ASC LIMIT 500",
+        "SELECT * FROM conversions WHERE waits_for = 'rate_missing' AND (account_id > 1 OR (account_id = 1 AND
+         arrived_seq > 5)) ORDER BY account_id ASC, arrived_seq ASC LIMIT 500",
+        "SELECT * FROM exchange_rates WHERE base IN ('USD', 'JPY', 'EUR') AND quote IN ('USD', 'JPY', 'EUR')
+         AND day BETWEEN 1 AND 8",
         "SELECT COUNT(*) FROM conversions WHERE status = 'pending'",
         "SELECT * FROM conversions WHERE status = 'pending' ORDER BY received_at ASC LIMIT 1",
         "SELECT * FROM refunds WHERE conversion_id = x'00' OR awaited_claim = 'x'",

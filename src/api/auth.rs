@@ -15,6 +15,7 @@ use super::error::ApiError;
 use crate::{
     catalog::{KeyKind, Scope},
     domain::ids::AccountId,
+    events::Authority,
     store::keys,
 };
 
@@ -30,9 +31,19 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Whether the key has the scope.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
     /// Refuses a key without the scope.
     pub fn require(&self, scope: Scope) -> Result<(), ApiError> {
-        if self.scopes.contains(&scope) { Ok(()) } else { Err(ApiError::Scope(scope.as_str())) }
+        if self.may(scope) { Ok(()) } else { Err(ApiError::Scope(scope.as_str())) }
+    }
+
+    /// How far what the key reports is believed, as on the edge (DESIGN section 8).
+    pub fn authority(&self) -> Authority {
+        if self.may(Scope::Import) { Authority::Import } else { Authority::Secret }
     }
 }
 

@@ -21,6 +21,7 @@ use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set, SqlErr,
 };
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{Api, auth::Caller, error::ApiError, fields::Fields};
 use crate::{
@@ -150,6 +151,22 @@ impl ChangeRequest {
     /// The body as an object.
     pub fn fields(&self) -> Result<Fields, ApiError> {
         Fields::of_body(&self.body)
+    }
+
+    /// Whether nothing was sent.
+    pub fn is_empty(&self) -> bool {
+        self.body.is_empty()
+    }
+
+    /// The body as a report; an empty one has no fields.
+    pub fn report(&self) -> Result<&RawValue, ApiError> {
+        let body = if self.body.is_empty() { b"{}" } else { &self.body[..] };
+        serde_json::from_slice(body).map_err(|error| ApiError::Json(error.to_string()))
+    }
+
+    /// The `Idempotency-Key`.
+    pub fn key(&self) -> Option<&str> {
+        self.key.as_ref().map(|key| key.text.as_str())
     }
 
     /// Begins the transaction, unless the request was answered before.

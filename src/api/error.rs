@@ -15,6 +15,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
+    domain::{attribution::PassedOver, reason::Rejection},
+    events::report::Unreadable,
     ledger::LedgerError,
     store::{self, Trouble},
 };
@@ -58,6 +60,14 @@ pub enum ApiError {
     MethodNotAllowed,
     #[error("the request has values that cannot be taken")]
     Invalid(Vec<FieldError>),
+    /// The rules do not take what was reported.
+    #[error("{}", rejected(*.reason, .detail.as_deref()))]
+    Rejected {
+        reason: Rejection,
+        detail: Option<String>,
+        field: Option<String>,
+        passed_over: Vec<PassedOver>,
+    },
     #[error("the body is not JSON: {0}")]
     Json(String),
     #[error("the body was cut off")]
@@ -113,7 +123,9 @@ impl ApiError {
             Self::NotFound(_) | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Json(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
-            Self::Invalid(_) | Self::IdempotencyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Invalid(_) | Self::Rejected { .. } | Self::IdempotencyReused => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             Self::BodyTooLarge(_) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::Conflict { .. } | Self::NotPossible { .. } => StatusCode::CONFLICT,
@@ -131,6 +143,7 @@ impl ApiError {
             Self::NotFound(_) | Self::NoRoute => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::Invalid(_) => "invalid_request",
+            Self::Rejected { reason, .. } => reason.as_str(),
             Self::Json(_) => "invalid_json",
             Self::BodyBroken => "body_broken",
             Self::BodyTooLarge(_) => "body_too_large",
@@ -157,6 +170,7 @@ impl ApiError {
             | Self::NoRoute
             | Self::MethodNotAllowed
             | Self::Invalid(_)
+            | Self::Rejected { .. }
             | Self::Json(_)
             | Self::BodyBroken
             | Self::BodyTooLarge(_)
@@ -166,6 +180,24 @@ impl ApiError {
             | Self::IdempotencyReused
             | Self::OutcomeUnknown
             | Self::Internal(_) => None,
+        }
+    }
+}
+
+/// What a rejection is told in a sentence.
+fn rejected(reason: Rejection, detail: Option<&str>) -> String {
+    let words = reason.as_str().replace('_', " ");
+    match detail {
+        Some(detail) => format!("it cannot be taken: {words}: {detail}"),
+        None => format!("it cannot be taken: {words}"),
+    }
+}
+
+impl From<Unreadable> for ApiError {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Field { field, detail } => Self::field(field, detail),
+            Unreadable::Json(detail) => Self::Json(detail),
         }
     }
 }
@@ -224,6 +256,9 @@ pub struct Problem {
     /// Every value that cannot be taken.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub errors: Vec<FieldError>,
+    /// Of a report that was not taken: why inputs were passed over.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub warnings: Vec<String>,
 }
 
 impl IntoResponse for ApiError {
@@ -238,7 +273,14 @@ impl IntoResponse for ApiError {
             errors: match &self {
                 Self::Invalid(errors) => errors.clone(),
                 Self::Conflict { field, message } => vec![FieldError::new(field, message)],
+                Self::Rejected { field: Some(field), .. } => vec![FieldError::new(field, &self)],
                 Self::IdempotencyReused => vec![FieldError::new("Idempotency-Key", &self)],
+                _ => Vec::new(),
+            },
+            warnings: match &self {
+                Self::Rejected { passed_over, .. } => {
+                    passed_over.iter().map(|passed| passed.warning.to_string()).collect()
+                }
                 _ => Vec::new(),
             },
         };

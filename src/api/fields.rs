@@ -121,6 +121,11 @@ impl Fields {
         !self.errors.is_empty()
     }
 
+    /// Whether a field was given and not read yet.
+    pub fn has(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
     /// Reads a field as it was given.
     pub fn given<T>(
         &mut self,
@@ -236,6 +241,20 @@ impl Fields {
         if values.len() == inputs.len() { Given::Is(values) } else { Given::Wrong }
     }
 
+    /// A field that is an object; `read` takes it and notes its errors.
+    pub fn object<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> Option<T>) -> Given<T> {
+        let pairs: Pairs = match self.given(name, |input| input.json("an object")) {
+            Given::Is(pairs) => pairs,
+            Given::Absent => return Given::Absent,
+            Given::Null => return Given::Null,
+            Given::Wrong => return Given::Wrong,
+        };
+        let mut fields = Self::new(pairs.0, format!("{}{name}.", self.prefix));
+        let value = read(&mut fields);
+        self.errors.extend(fields.into_errors());
+        value.map_or(Given::Wrong, Given::Is)
+    }
+
     fn into_errors(mut self) -> Vec<FieldError> {
         for name in std::mem::take(&mut self.given).into_keys() {
             let known = self.known.join(", ");
@@ -338,6 +357,18 @@ mod tests {
         let told = errors(fields);
         let names: Vec<&str> = told.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["list[1].v", "list[1].w", "list[2]"]);
+    }
+
+    #[test]
+    fn fields_of_an_object_are_named_by_their_place() {
+        let mut fields = Fields::of_body(br#"{"a": {"v": 1, "w": 2}, "b": [], "c": null}"#).unwrap();
+        let read = |object: &mut Fields| object.required("v", None, Input::text);
+        assert_eq!(fields.object("a", read), Given::Wrong);
+        assert_eq!(fields.object("b", read), Given::Wrong);
+        assert_eq!(fields.object("c", read), Given::Null);
+        assert_eq!(fields.object("d", read), Given::Absent);
+        let names: Vec<String> = errors(fields).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a.v", "a.w", "b"]);
     }
 
     #[test]

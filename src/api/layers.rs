@@ -29,6 +29,9 @@ use crate::{catalog::Scope, domain::time::Timestamp};
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(2), Duration::from_millis(20), Duration::from_millis(200)];
 
+/// Where conversions and refunds are reported.
+const REPORTS: [&str; 2] = ["/v1/conversions", "/v1/refunds"];
+
 const NOTHING_ACTIVE: &str =
     "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
@@ -121,6 +124,15 @@ async fn caller_of(api: &Api, headers: &HeaderMap) -> Result<Caller, ApiError> {
     auth::authenticate(api.store.reader(), headers).await
 }
 
+/// What a key needs. Reporting is what the edge takes too, and needs the same here.
+fn scope_of(method: &Method, path: &str) -> Scope {
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
+        Method::POST if REPORTS.contains(&path) => Scope::Events,
+        _ => Scope::Write,
+    }
+}
+
 /// Lets nothing into `/v1` without a key that has the scope and is within its limit.
 async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -136,10 +148,7 @@ async fn guard(State(api): State<Api>, mut request: Request, next: Next) -> Resp
         }
     };
     let quota = api.limiter().take(subject, Timestamp::now());
-    let scope = match *request.method() {
-        Method::GET | Method::HEAD | Method::OPTIONS => Scope::Read,
-        _ => Scope::Write,
-    };
+    let scope = scope_of(request.method(), path);
     let admitted = quota.check().and(caller).and_then(|caller| caller.require(scope).map(|()| caller));
     let mut response = match admitted {
         Ok(caller) => {

@@ -23,11 +23,11 @@ use super::{
 };
 
 const INTRODUCTION: &str = "\
-Manage programs, affiliates, links and coupons; read clicks, conversions, commissions and balances; review what \
-waits.
+Manage programs, affiliates, groups, overrides, links and coupons; read clicks, conversions, commissions and \
+balances; review what waits; record what was paid.
 
 **Keys**: a secret key as `Authorization: Bearer …`, `X-Api-Key` or `Api-Key`. Reading needs the scope `read`, \
-changing `write`.
+changing `write`, reporting conversions and refunds `events`.
 
 **Ids**: programs and affiliates go by slugs, all else by prefixed ids such as `cnv_…`. What belongs to another \
 account answers as what does not exist.
@@ -44,12 +44,21 @@ account answers as what does not exist.
 const SEGMENTS: &[(&str, &str, &str)] = &[
     ("program", "The program's slug", "summer"),
     ("affiliate", "The affiliate's slug", "jane"),
+    ("group", "The group's id", "grp_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("override", "The override's id", "ovr_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
     ("link", "The link's id", "lnk_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
     ("coupon", "The coupon's id", "cpn_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("bonus", "The bonus's id", "bon_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
     ("host", "The host name", "go.shop.example"),
     ("click", "The click's id", "clk_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
     ("conversion", "The conversion's id", "cnv_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("refund", "The refund's id", "rfd_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("customer", "The customer's id", "cus_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("contact", "Your id of the customer", "c-1001"),
     ("commission", "The commission's id", "com_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("payment", "The payment's id", "pay_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("payout", "The payout's id", "pyo_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
+    ("currency", "The currency's code", "USD"),
     ("rejected", "The rejected event's id", "rej_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f"),
 ];
 
@@ -58,16 +67,25 @@ const TAGS: &[(&str, &str)] = &[
     ("Programs", "What the merchant pays for, with its rules"),
     ("Affiliates", "Who promotes"),
     ("Enrolments", "How affiliates stand in programs"),
+    ("Groups", "Affiliates that share overrides"),
+    ("Parents", "Who stands above whom and earns the levels"),
+    ("Overrides", "Prices of one affiliate or group"),
     ("Links", "Referral codes"),
     ("Coupons", "Codes that attribute without a click"),
+    ("Bonuses", "What reaching a target pays"),
     ("Domains", "Host names of links and pixels"),
     ("Clicks", "Followed links"),
     ("Conversions", "Leads, appointments and sales"),
+    ("Refunds", "Money that went back to buyers"),
+    ("Customers", "Buyers as you know them, and whose they are"),
     ("Held conversions", "Reported without proof, waiting for somebody"),
     ("Commissions", "What affiliates earn, and how it came about"),
     ("Balances", "What affiliates have, and the postings behind it"),
+    ("Payments", "Money that was sent"),
+    ("Payouts", "Money that is to be sent, and the least that may be"),
     ("Statistics", "Counts of clicks"),
     ("Rejected events", "What was not taken, and why"),
+    ("Exchange rates", "By which amounts in other currencies count"),
 ];
 
 /// Completes the document of the routes.

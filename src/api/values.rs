@@ -74,6 +74,14 @@ pub fn time(input: &Input) -> Result<Timestamp, String> {
         .ok_or_else(|| "must be a time as of RFC 3339, such as 2026-01-31T12:00:00Z".to_owned())
 }
 
+/// An instant that is not later than `now`.
+pub fn past_time(now: Timestamp) -> impl Fn(&Input) -> Result<Timestamp, String> {
+    move |input| match time(input)? {
+        at if at > now => Err("must not be in the future".to_owned()),
+        at => Ok(at),
+    }
+}
+
 /// A day, as days since 1970-01-01.
 pub fn day(input: &Input) -> Result<i32, String> {
     let wrong = || "must be a day such as 2026-01-31".to_owned();
@@ -101,6 +109,11 @@ pub fn word<T: Copy>(all: &'static [(&'static str, T)]) -> impl Fn(&Input) -> Re
             format!("must be one of: {}", words.join(", "))
         })
     }
+}
+
+/// The word of a value of a closed set.
+pub fn name_of<T: PartialEq>(all: &[(&str, T)], value: T) -> String {
+    all.iter().find(|(_, one)| *one == value).map(|(name, _)| (*name).to_owned()).unwrap_or_default()
 }
 
 /// A code of a closed set that knows how to list itself.

@@ -280,5 +280,11 @@ fn settings() -> Arc<ProgramSettings> {
         payout_delay: 0,
         refund_policy: Default::default(),
         program_group: None,
+        recurring: true,
+        recurring_cap: None,
+        recurring_period_days: None,
+        settle_in_program_currency: false,
+        levels: Vec::new(),
+        caps: Vec::new(),
     })
 }

@@ -37,7 +37,8 @@ async fn create(store: &Store, args: &AccountCreateArgs) -> Result<(), Failure> 
     let name = if args.name.is_empty() { args.slug.as_str() } else { &args.name };
     let at = Timestamp::now();
     let tx = store.begin().await.map_err(parts::store_failed)?;
-    let account = accounts::create(&tx, &args.slug, name, at).await.map_err(parts::store_failed)?;
+    let account =
+        accounts::create(&tx, &args.slug, name, &args.time_zone, at).await.map_err(parts::store_failed)?;
     for host in &args.domains {
         let host = host.to_ascii_lowercase();
         accounts::add_domain(&tx, account, &host, None, at).await.map_err(|error| match error {
@@ -53,7 +54,7 @@ async fn create(store: &Store, args: &AccountCreateArgs) -> Result<(), Failure> 
 
 async fn list(store: &Store) -> Result<(), Failure> {
     for row in accounts::list(store.reader()).await.map_err(parts::store_failed)? {
-        say(&format!("{}\t{}\t{}", row.slug, Timestamp(row.created_at), row.name))?;
+        say(&format!("{}\t{}\t{}\t{}", row.slug, Timestamp(row.created_at), row.time_zone, row.name))?;
     }
     Ok(())
 }

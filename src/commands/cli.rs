@@ -7,11 +7,15 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use super::{spool::SpoolCommand, topics::TopicsCommand};
+use super::{rates::RatesCommand, spool::SpoolCommand, topics::TopicsCommand};
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
-    domain::{ids, time::Timestamp},
+    domain::{
+        calendar::{Zone, ZoneError},
+        ids,
+        time::Timestamp,
+    },
 };
 
 const OVERVIEW: &str = "\
@@ -105,6 +109,9 @@ pub enum Command {
     /// Referral links: add, list
     #[command(subcommand)]
     Link(LinkCommand),
+    /// Exchange rates: import, list
+    #[command(subcommand)]
+    Rates(RatesCommand),
     /// Settings: check
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -196,6 +203,14 @@ pub struct AccountCreateArgs {
     /// A host name under which the account's links live, without a port; may be given again
     #[arg(long = "domain", value_name = "HOST")]
     pub domains: Vec<String>,
+    /// The IANA name of the time zone in which the account's days and months begin, such as Europe/Berlin; it cannot
+    /// be changed later
+    #[arg(long, value_name = "NAME", value_parser = zone, default_value = "UTC")]
+    pub time_zone: Zone,
+}
+
+fn zone(name: &str) -> Result<Zone, ZoneError> {
+    Zone::named(name)
 }
 
 #[derive(Clone, Debug, Args)]
@@ -427,6 +442,7 @@ impl Cli {
             | Command::Catalog(_)
             | Command::Secrets(_)
             | Command::Link(_)
+            | Command::Rates(_)
             | Command::Reconcile(_)
             | Command::Replay(_)
             | Command::Ledger(_) => None,
@@ -499,7 +515,23 @@ mod tests {
             panic!("not key create")
         };
         assert_eq!((args.kind, args.scopes), (KeyKind::Publishable, vec![Scope::Events, Scope::Read]));
+        let Command::Account(AccountCommand::Create(args)) =
+            parse("waypost account create acme --time-zone America/New_York").command
+        else {
+            panic!("not account create")
+        };
+        assert_eq!(args.time_zone.name(), "America/New_York");
+        let Command::Rates(RatesCommand::List(args)) =
+            parse("waypost rates list --base eur --from 1970-01-02").command
+        else {
+            panic!("not rates list")
+        };
+        assert_eq!((args.base.map(|base| base.code()), args.from), (Some("EUR"), Some(1)));
         for wrong in [
+            "waypost account create acme --time-zone Mars/Base".to_owned(),
+            "waypost rates import".to_owned(),
+            "waypost rates list --quote DOLLAR".to_owned(),
+            "waypost rates list --to today".to_owned(),
             format!("{add} --code a/b"),
             format!("{add} --code x --expires-at soon"),
             "waypost key create --account demo --kind other".to_owned(),

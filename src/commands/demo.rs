@@ -18,10 +18,12 @@ use crate::{
     catalog::{KeyKind, Scope},
     domain::{
         amount::{Currency, DecimalText, Percent},
+        calendar::Zone,
         ids::{AccountId, AffiliateId, LinkId, NameError, ProgramId, Slug},
+        price::{Price, Recurrence},
         program::{
-            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy,
-            RefundPolicy, SameSite,
+            AttributionModel, CommissionType, PixelTrust, ProgramSettings, ReferrerPolicy, RefundPolicy,
+            SameSite,
         },
         reason::Standing,
         sealed::SealingKeys,
@@ -100,13 +102,14 @@ async fn fill(tx: &DatabaseTransaction, sealing: &SealingKeys, page: &str) -> Re
     let program = ProgramId(sequences::next(tx, Sequence::Program).await?);
     let affiliate = AffiliateId(sequences::next(tx, Sequence::Affiliate).await?);
     let link = LinkId(sequences::next(tx, Sequence::Link).await?);
-    let account = accounts::create(tx, &slug(ACCOUNT)?, "Demo", at).await?;
+    let account = accounts::create(tx, &slug(ACCOUNT)?, "Demo", &Zone::utc(), at).await?;
     let commands = [
         Command::PutProgram(Box::new(PutProgram {
             id: program,
             slug: slug(PROGRAM)?,
             currency: constant("USD".parse::<Currency>())?,
             settings: settings(page)?,
+            from: None,
         })),
         Command::PutAffiliate(PutAffiliate { id: affiliate, slug: slug(AFFILIATE)?, suspended: false }),
         Command::SetStanding { program, affiliate, standing: Standing::Approved },
@@ -157,12 +160,21 @@ fn settings(page: &str) -> Result<ProgramSettings, LedgerError> {
             identifier: "standard".to_owned(),
             title: "Standard".to_owned(),
             price: Price::Percentage { value: constant(Percent::from_decimal(&ten))? },
+            first_payment: None,
+            recurrence: Recurrence::Forever,
+            count_towards_cap: true,
         }],
         default_commission_type: "standard".to_owned(),
         auto_approve_commissions: false,
         payout_delay: 0,
         refund_policy: RefundPolicy::Reverse,
         program_group: None,
+        recurring: true,
+        recurring_cap: None,
+        recurring_period_days: None,
+        settle_in_program_currency: false,
+        levels: Vec::new(),
+        caps: Vec::new(),
     })
 }
 
@@ -194,6 +206,7 @@ async fn lead_to(store: &Store, account: AccountId, page: &str) -> Result<(), Fa
         slug: row.slug.parse().map_err(|error: NameError| unreadable(&error))?,
         currency: row.currency.parse().map_err(|error| unreadable(&error))?,
         settings,
+        from: None,
     };
     let tx = store.begin().await.map_err(store_failed)?;
     let command = Command::PutProgram(Box::new(put));

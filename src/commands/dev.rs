@@ -26,7 +26,7 @@ use crate::{
     catalog::Catalog,
     config::Settings,
     edge,
-    jobs::{audit, catalog_feed, retention},
+    jobs::{audit, bonuses, catalog_feed, retention},
     ledger::Intake,
     settlement::{self, SettlementParts},
     store::{Store, streams},
@@ -34,7 +34,9 @@ use crate::{
         Topic,
         spool::{self, Spool},
     },
-    telemetry::{Condition, api::ApiMetrics, audit::AuditMetrics, settlement::SettlementMetrics},
+    telemetry::{
+        Condition, api::ApiMetrics, audit::AuditMetrics, bonuses::BonusMetrics, settlement::SettlementMetrics,
+    },
 };
 
 /// What settlement may take to finish behind the edge; below what the whole end may take.
@@ -84,6 +86,8 @@ async fn serve(args: &DevArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(retention::run(store.clone(), settings.settlement.click_retention_days, behind.clone()));
     let interval = Duration::from_millis(settings.settlement.audit_interval_ms);
     tasks.spawn(audit::run(store.clone(), interval, AuditMetrics::register(), behind.clone()));
+    let interval = Duration::from_millis(settings.settlement.bonus_interval_ms);
+    tasks.spawn(bonuses::run(store.clone(), interval, BonusMetrics::register(), behind.clone()));
     settle(&mut tasks, settings, &store, &spool, intake.clone(), behind.clone())?;
     let page = demo.as_ref().map(|demo| DemoPage {
         account: demo.account,

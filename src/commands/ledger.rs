@@ -18,10 +18,11 @@ pub fn run_verify(settings: &Settings) -> Result<(), Failure> {
             say(&format!("DIFFERENCE  {difference}"))?;
         }
         say(&format!(
-            "{} postings, {} balances and {} commission lines add up with {} differences",
+            "{} postings, {} balances, {} commission lines and {} payments add up with {} differences",
             found.postings,
             found.balances,
             found.lines,
+            found.payments,
             found.differences.len()
         ))?;
         if found.differences.is_empty() {

@@ -18,6 +18,7 @@ mod migrate;
 mod output;
 mod parts;
 mod process;
+mod rates;
 mod reconcile;
 mod replay;
 mod republish;
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),
+        Command::Rates(command) => rates::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
         Command::Catalog(CatalogCommand::Republish(_)) => republish::run(settings),
         Command::Secrets(SecretsCommand::Reseal(_)) => reseal::run(settings),

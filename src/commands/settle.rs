@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    jobs::{audit, retention},
+    jobs::{audit, bonuses, retention},
     settlement::{self, SettlementParts},
     stream::{
         EventSource, Topic,
@@ -25,7 +25,8 @@ use crate::{
         spool::{SpoolError, SpoolSource},
     },
     telemetry::{
-        Condition, audit::AuditMetrics, kafka_consumer::KafkaConsumersMetrics, settlement::SettlementMetrics,
+        Condition, audit::AuditMetrics, bonuses::BonusMetrics, kafka_consumer::KafkaConsumersMetrics,
+        settlement::SettlementMetrics,
     },
 };
 
@@ -48,6 +49,7 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     // Every series is there from the start, also while no edge has made the log yet.
     let settlement_metrics = SettlementMetrics::register();
     let audit_metrics = AuditMetrics::register();
+    let bonus_metrics = BonusMetrics::register();
     let kafka_metrics = KafkaConsumersMetrics::register(&settings.kafka);
     let secrets = folder.secrets(settings)?;
     let process = Process::start(settings, metrics, &[Condition::StoreReady]).await?;
@@ -62,6 +64,8 @@ async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     tasks.spawn(retention::run(store.clone(), days, process.shutdown.clone()));
     let interval = Duration::from_millis(settings.settlement.audit_interval_ms);
     tasks.spawn(audit::run(store.clone(), interval, audit_metrics, process.shutdown.clone()));
+    let interval = Duration::from_millis(settings.settlement.bonus_interval_ms);
+    tasks.spawn(bonuses::run(store.clone(), interval, bonus_metrics, process.shutdown.clone()));
     let parts = SettlementParts {
         store: store.clone(),
         intake: parts::intake(settings, &secrets),

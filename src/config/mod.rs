@@ -350,6 +350,8 @@ pub struct SettlementSettings {
     pub click_retention_days: u32,
     /// How often the store is added up.
     pub audit_interval_ms: u64,
+    /// How often closed intervals of bonuses are looked at.
+    pub bonus_interval_ms: u64,
 }
 
 /// How log lines are written.

@@ -79,6 +79,7 @@ pub const RANGES: &[Range] = ranges! {
     settlement.max_age_days: 1 to 3_650;
     settlement.click_retention_days: 1 to 36_500;
     settlement.audit_interval_ms: 100 to 86_400_000;
+    settlement.bonus_interval_ms: 100 to 86_400_000;
 };
 
 /// Reads 64 hex digits.

@@ -137,6 +137,14 @@ impl DecimalText {
             (_, true) => Err(AmountError::TooPrecise),
         }
     }
+
+    /// As [`to_minor_exact`](Self::to_minor_exact), for what may also be taken away: an amount below zero is one.
+    pub fn to_minor_signed(&self, currency: Currency) -> Result<i64, AmountError> {
+        match self.0.strip_prefix('-') {
+            Some(positive) => Self(positive.to_owned()).to_minor_exact(currency).map(|minor| -minor),
+            None => self.to_minor_exact(currency),
+        }
+    }
 }
 
 impl FromStr for DecimalText {
@@ -231,11 +239,16 @@ impl Percent {
 
 impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = format!("{:08}", self.0 % RATE_SCALE);
-        let part = part.trim_end_matches('0');
-        let point = if part.is_empty() { "" } else { "." };
-        write!(f, "{}{point}{part}", self.0 / RATE_SCALE)
+        f.write_str(&format_scaled(self.0))
     }
+}
+
+/// A number that is not below zero, kept times 10^8, as the shortest decimal: `12.5`.
+pub fn format_scaled(scaled: i64) -> String {
+    let part = format!("{:08}", scaled % RATE_SCALE);
+    let part = part.trim_end_matches('0');
+    let point = if part.is_empty() { "" } else { "." };
+    format!("{}{point}{part}", scaled / RATE_SCALE)
 }
 
 #[cfg(test)]
@@ -259,6 +272,18 @@ mod tests {
         assert_eq!(minor("-0.001", "USD"), Err(AmountError::Negative));
         assert_eq!(minor("10000000000000.00", "USD"), Ok((MAX_MINOR, false)));
         assert_eq!(minor("10000000000000.001", "USD"), Err(AmountError::TooLarge));
+    }
+
+    #[test]
+    fn what_may_be_taken_away_is_read_exactly_too() {
+        let signed = |text: &str| text.parse::<DecimalText>()?.to_minor_signed("USD".parse().unwrap());
+        assert_eq!(signed("-12.34"), Ok(-1234));
+        assert_eq!(signed("+1.2e1"), Ok(1200));
+        assert_eq!(signed("-0"), Ok(0));
+        assert_eq!(signed("-10000000000000"), Ok(-MAX_MINOR));
+        assert_eq!(signed("-10000000000000.01"), Err(AmountError::TooLarge));
+        assert_eq!(signed("-0.001"), Err(AmountError::TooPrecise));
+        assert_eq!(signed("--1"), Err(AmountError::Invalid));
     }
 
     #[test]

@@ -1,49 +1,63 @@
 //! How a line came about, in sentences and in figures (MONEY 12). Everything in them was stored when it happened.
 
+mod bonus;
 mod changes;
+mod price;
 mod words;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use self::changes::{changed, refunded};
-use self::words::{capital, cause, count_days, duration, money, noun, rounding};
+use self::words::{capital, cause, count_days, duration, money, noun, stopped};
 use super::{
     amount::Currency,
     attribution::{PassedOver, Resolved},
+    bonuses::BonusPricing,
     ids::Prefix,
-    pricing::{Pricing, exact_amount},
-    program::{Price, RefundPolicy},
-    reason::{Input, LineStatus, Warning},
+    pricing::Pricing,
+    program::RefundPolicy,
+    rates::StoredRate,
+    reason::{Input, LineKind, LineStatus, Warning},
     time::Timestamp,
 };
 
 /// All that is stored about a line.
 #[derive(Clone, Debug)]
 pub struct Story {
+    pub kind: LineKind,
     /// The names by which the account knows them.
     pub program: String,
+    /// Who earns the line.
     pub affiliate: String,
+    /// Whose conversion it is; the same but for a level.
+    pub referrer: String,
     /// When the conversion happened.
     pub occurred_at: Timestamp,
     /// None for a line without a conversion.
     pub attribution: Option<Resolved>,
     /// The conversion's warnings that no input caused, such as `amount_rounded`.
     pub warnings: Vec<Warning>,
+    /// Of the conversion's currency to the program's; none where they are the same.
+    pub rate: Option<StoredRate>,
     /// The line's place in its conversion, from 1.
     pub number: i32,
-    /// The original sub amounts of all lines of the conversion, in their order; this line's is among them.
-    pub sub_amounts: Vec<i64>,
-    pub pricing: Pricing,
+    /// How many lines the conversion has.
+    pub lines: usize,
+    /// As it was priced when it was made; none for a line that follows from no price.
+    pub pricing: Option<Pricing>,
+    /// The identifier and the figures of a bonus.
+    pub bonus: Option<(String, BonusPricing)>,
     /// As in force when the conversion happened.
     pub refund_policy: RefundPolicy,
     /// The line's currency.
     pub currency: Currency,
-    /// Minor units, now.
+    /// Minor units when it was made, and now.
+    pub made_amount: i64,
     pub amount: i64,
     pub status: LineStatus,
-    /// The code of the rule that stopped the line.
-    pub reason: Option<String>,
+    /// The code of the rule that stopped the line when it was made.
+    pub made_reason: Option<String>,
+    pub comment: Option<String>,
     pub created_at: Timestamp,
     /// The status in which it was made: the first change's `status_before`, or what it is now.
     pub started_as: LineStatus,
@@ -52,18 +66,54 @@ pub struct Story {
     pub payout_delay_days: u32,
     pub approved_at: Option<Timestamp>,
     pub final_at: Option<Timestamp>,
+    /// Payments have covered it.
+    pub paid: bool,
 }
 
 /// Something that happened to the line later.
 #[derive(Clone, Debug)]
 pub struct Change {
     pub at: Timestamp,
+    pub what: ChangeKind,
     pub amount_before: i64,
     pub amount_after: i64,
     pub status_before: LineStatus,
     pub status_after: LineStatus,
+    /// Its part of what is left of the conversion, in minor units of that currency.
+    pub sub_amount_after: Option<i64>,
+    /// What was left of the conversion.
+    pub left_after: Option<i64>,
     /// The refund that caused it.
     pub refund: Option<RefundFact>,
+    /// The price from then on, where it was worked out anew.
+    pub pricing: Option<Pricing>,
+    pub comment: Option<String>,
+}
+
+/// What changed a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// Approved, disapproved, reopened.
+    Review,
+    Refunded,
+    /// Its amount was set by hand.
+    Edited,
+    /// The amount of its conversion became another.
+    ConversionEdited,
+    Recalculated,
+}
+
+impl ChangeKind {
+    /// Reads the word of a stored change.
+    pub fn parse(text: &str) -> Self {
+        match text {
+            "refunded" => Self::Refunded,
+            "edited" => Self::Edited,
+            "conversion_edited" => Self::ConversionEdited,
+            "recalculated" => Self::Recalculated,
+            _ => Self::Review,
+        }
+    }
 }
 
 /// A refund as far as the explanation needs it.
@@ -88,8 +138,16 @@ pub enum StepKind {
     Attribution,
     /// The attribution window.
     Window,
-    /// The rule and its version.
+    /// The exchange rate, with the rows of the table that it comes from.
+    Rate,
+    /// Why somebody else earns of it: an upline.
+    Level,
+    /// The rule, its version, and why it was the most specific.
     Rule,
+    /// The measure of a tiered price, and the bracket.
+    Measure,
+    /// Recurrence and caps, as they stood before.
+    Limits,
     /// The multiplication and the rounding.
     Calculation,
     /// A value was changed on the way in.
@@ -100,6 +158,8 @@ pub enum StepKind {
     Refund,
     /// A change of status or amount.
     Change,
+    /// Payments have covered it.
+    Paid,
     /// What it is worth now and from when it may be withdrawn.
     Result,
 }
@@ -123,17 +183,32 @@ pub fn explain(story: &Story) -> Vec<Step> {
         steps.push(window(story, resolved));
     }
     steps.extend(story.warnings.iter().map(|warning| warned(story, *warning)));
-    steps.push(rule(story));
-    steps.push(calculation(story));
-    steps.push(review(story));
-    for change in &story.changes {
-        match &change.refund {
-            Some(refund) => steps.push(refunded(story, change, refund)),
-            None => steps.extend(changed(story, change)),
-        }
+    match (&story.pricing, &story.bonus) {
+        (Some(pricing), _) => steps.extend(price::steps(story, pricing)),
+        (None, Some((_, pricing))) => steps.extend(bonus::steps(story, pricing)),
+        (None, None) => steps.push(by_hand(story)),
     }
+    steps.push(review(story));
+    steps.extend(changes::steps(story));
     steps.push(result(story));
+    if story.paid {
+        steps.push(paid(story));
+    }
     steps
+}
+
+/// A line that somebody made.
+fn by_hand(story: &Story) -> Step {
+    let worth = money(story.currency, story.made_amount);
+    let comment = story.comment.as_ref().map_or_else(String::new, |comment| format!(": {comment}"));
+    Step {
+        step: StepKind::Calculation,
+        text: format!("Somebody made this adjustment of {worth} for affiliate {}{comment}.", story.affiliate),
+        data: json!({
+            "amount": story.currency.format(story.made_amount), "currency": story.currency,
+            "comment": story.comment,
+        }),
+    }
 }
 
 fn passed_over(passed: &PassedOver) -> Step {
@@ -146,7 +221,7 @@ fn passed_over(passed: &PassedOver) -> Step {
 }
 
 fn attribution(story: &Story, resolved: &Resolved) -> Step {
-    let Story { program, affiliate, .. } = story;
+    let Story { program, referrer: affiliate, .. } = story;
     let click = resolved.click_id.map(|id| Prefix::Click.format(id));
     let click_text = click.as_ref().map_or_else(String::new, |id| format!(" {id}"));
     let text = match (resolved.input, resolved.named_by) {
@@ -216,81 +291,24 @@ fn window(story: &Story, resolved: &Resolved) -> Step {
 }
 
 fn warned(story: &Story, warning: Warning) -> Step {
-    let currency = story.pricing.conversion_currency;
-    let text = match warning {
-        Warning::AmountRounded => format!(
-            "An amount was sent with more digits after the point than the {} of {currency}; it was rounded, a half \
-             to the even neighbour.",
-            currency.exponent()
+    let text = match (warning, &story.pricing) {
+        (Warning::AmountRounded, Some(pricing)) => format!(
+            "An amount was sent with more digits after the point than the {} of {}; it was rounded, a half to the \
+             even neighbour.",
+            pricing.conversion_currency.exponent(),
+            pricing.conversion_currency
         ),
-        other => format!("{}.", capital(cause(other))),
+        (other, _) => format!("{}.", capital(cause(other))),
     };
     Step { step: StepKind::Warning, text, data: json!({ "warning": warning }) }
 }
 
-fn rule(story: &Story) -> Step {
-    let Pricing { price, program_version, commission_type, .. } = &story.pricing;
-    let (value, data) = match price {
-        Price::Fixed { value } => {
-            let value = story.currency.format(*value);
-            (format!("a fixed {value} {}", story.currency), json!({ "form": "fixed", "value": value }))
-        }
-        Price::Percentage { value } => {
-            (format!("{value} % of the amount"), json!({ "form": "percentage", "value": value.to_string() }))
-        }
-    };
-    let mut data = data;
-    data["commission_type"] = json!(commission_type);
-    data["program_version"] = json!(program_version);
-    Step {
-        step: StepKind::Rule,
-        text: format!(
-            "Version {program_version} of program {} was in force. Its commission type {commission_type} pays {value}.",
-            story.program
-        ),
-        data,
-    }
-}
-
-fn calculation(story: &Story) -> Step {
-    let pricing = &story.pricing;
-    let exact =
-        pricing.exact.parse().unwrap_or_else(|_| exact_amount(&pricing.price, pricing.original_sub_amount));
-    let sub_amount = pricing.conversion_currency.format(pricing.original_sub_amount);
-    let worth = match &pricing.price {
-        Price::Fixed { .. } => format!(
-            "The commission is {}, whatever the amount.",
-            money(story.currency, pricing.priced_amount)
-        ),
-        Price::Percentage { value } => format!(
-            "{value} % of {sub_amount} {} is {}.",
-            pricing.conversion_currency,
-            rounding(story.currency, &exact)
-        ),
-    };
-    let place = match story.sub_amounts.len() {
-        0 | 1 => String::new(),
-        lines => format!(
-            "This is line {} of {lines}, for {sub_amount} {}. ",
-            story.number, pricing.conversion_currency
-        ),
-    };
-    Step {
-        step: StepKind::Calculation,
-        text: format!("{place}{worth}"),
-        data: json!({
-            "line": story.number,
-            "conversion_amount": pricing.conversion_currency.format(pricing.conversion_amount),
-            "sub_amount": sub_amount, "conversion_currency": pricing.conversion_currency,
-            "exact_minor_units": pricing.exact, "amount": story.currency.format(pricing.priced_amount),
-            "currency": story.currency,
-        }),
-    }
-}
-
 fn review(story: &Story) -> Step {
     let for_review = story.attribution.as_ref().is_some_and(|resolved| resolved.review);
-    let text = match (story.started_as, &story.reason) {
+    let text = match (story.started_as, &story.made_reason) {
+        (LineStatus::Approved, _) if story.kind == LineKind::Adjustment => {
+            "Adjustments start approved and are final at once.".into()
+        }
         (LineStatus::Approved, _) => {
             "The program approves commissions by itself: it started approved.".into()
         }
@@ -301,7 +319,7 @@ fn review(story: &Story) -> Step {
             "The program does not approve commissions by itself: it started pending.".into()
         }
         (LineStatus::Disapproved, Some(reason)) => {
-            format!("A rule stopped it ({reason}): it started disapproved.")
+            format!("{} ({reason}): it started disapproved.", stopped(reason))
         }
         (LineStatus::Disapproved, None) => "It started disapproved.".to_owned(),
     };
@@ -310,7 +328,7 @@ fn review(story: &Story) -> Step {
         text,
         data: json!({
             "at": story.created_at.to_string(), "status": story.started_as, "review": for_review,
-            "reason": story.reason,
+            "reason": story.made_reason,
         }),
     }
 }
@@ -320,10 +338,14 @@ fn result(story: &Story) -> Step {
     let text = match (story.status, story.approved_at, story.final_at) {
         (LineStatus::Pending, _, _) => format!("It is worth {worth} and waits for approval."),
         (LineStatus::Disapproved, _, _) => "It is disapproved and counts nothing.".to_owned(),
+        (LineStatus::Approved, _, Some(final_at)) if story.kind == LineKind::Adjustment => {
+            format!("It is worth {worth} and may be withdrawn from {final_at} on.")
+        }
         (LineStatus::Approved, Some(approved), Some(final_at)) => format!(
             "It is worth {worth}, approved at {approved}. It may be withdrawn from {final_at} on, the later of its \
-             approval and {} after the conversion.",
-            count_days(story.payout_delay_days)
+             approval and {} after the {}.",
+            count_days(story.payout_delay_days),
+            if story.kind == LineKind::Bonus { "award" } else { "conversion" }
         ),
         (LineStatus::Approved, _, _) => format!("It is worth {worth} and approved."),
     };
@@ -336,6 +358,14 @@ fn result(story: &Story) -> Step {
             "payout_delay_days": story.payout_delay_days,
             "final_at": story.final_at.map(|at| at.to_string()),
         }),
+    }
+}
+
+fn paid(story: &Story) -> Step {
+    Step {
+        step: StepKind::Paid,
+        text: "Payments have covered it.".to_owned(),
+        data: json!({ "amount": story.currency.format(story.amount), "currency": story.currency }),
     }
 }
 

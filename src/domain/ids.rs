@@ -47,6 +47,11 @@ pub enum Prefix {
     Rejected,
     Key,
     Event,
+    Group,
+    Override,
+    Bonus,
+    Payment,
+    Payout,
 }
 
 impl Prefix {
@@ -63,6 +68,11 @@ impl Prefix {
             Self::Rejected => "rej",
             Self::Key => "key",
             Self::Event => "evt",
+            Self::Group => "grp",
+            Self::Override => "ovr",
+            Self::Bonus => "bon",
+            Self::Payment => "pay",
+            Self::Payout => "pyo",
         }
     }
 

@@ -2,12 +2,21 @@
 
 pub mod amount;
 pub mod attribution;
+pub mod bonuses;
+pub mod calendar;
+pub mod customers;
 pub mod destination;
+pub mod entries;
 pub mod explanation;
 pub mod ids;
+pub mod lines;
+pub mod measures;
+pub mod payments;
 pub mod postings;
+pub mod price;
 pub mod pricing;
 pub mod program;
+pub mod rates;
 pub mod reason;
 pub mod refunds;
 pub mod review;

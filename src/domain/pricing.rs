@@ -1,42 +1,71 @@
-//! What a line is worth (MONEY 1, 3, 5): exact rationals, rounded half-even once, after the last multiplication.
+//! What one line is worth (MONEY 1, 5): exact rationals, rounded half-even once, after the last multiplication.
+//!
+//! A line keeps all that priced it ([`Pricing`]), so that a refund prices it again from the same rule, rate and measure.
 
 use num_bigint::BigInt;
 use num_rational::BigRational;
-use num_traits::ToPrimitive;
+use num_traits::{ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use super::{
-    amount::{AmountError, Currency, DecimalText, MAX_MINOR, round_half_even},
-    program::Price,
-    reason::{Rejection, Waits},
+    amount::{Currency, Percent, RATE_SCALE, round_half_even},
+    calendar::Span,
+    lines::Limits,
+    price::{Bracket, FlatPrice, Price, TierMeasure, TierMode, Tiers},
+    rates::Fraction,
 };
 
-/// One part of a conversion with a commission of its own, after defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Minor units of the conversion's currency.
-    pub sub_amount: i64,
-    pub commission_type: String,
-    pub comment: Option<String>,
+/// Where the rule of a line comes from: the most specific there was (MONEY 5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuleSource {
+    CommissionType,
+    /// The program's price of the line's level.
+    Level,
+    AffiliateOverride {
+        id: Uuid,
+        version: i32,
+    },
+    GroupOverride {
+        group: Uuid,
+        id: Uuid,
+        version: i32,
+    },
 }
 
-/// The amounts of a conversion, after defaults.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Amounts {
-    /// Minor units of `currency`.
-    pub amount: i64,
-    pub currency: Currency,
-    /// At least one, in the order given.
-    pub entries: Vec<Entry>,
-    /// Rounding changed a value: the conversion carries the warning `amount_rounded`.
-    pub rounded: bool,
+/// The rule that prices a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub source: RuleSource,
+    pub price: Price,
+    /// Instead of `price` for a customer's first conversion with an amount above 0.
+    pub first_payment: Option<FlatPrice>,
 }
 
-impl Amounts {
-    /// A conversion in another currency than the program's waits for its rate; it is never taken at 1.0.
-    pub fn waits(&self, program_currency: Currency) -> Option<Waits> {
-        (self.currency != program_currency).then_some(Waits::RateMissing)
-    }
+/// What every line of one conversion is priced with.
+#[derive(Clone, Debug)]
+pub struct Terms<'a> {
+    pub program_version: i32,
+    pub program_currency: Currency,
+    /// Minor units of `conversion_currency`.
+    pub conversion_amount: i64,
+    pub conversion_currency: Currency,
+    /// Minor units of the program's currency for one of the conversion's; none where they are the same.
+    pub factor: Option<&'a Fraction>,
+    /// The program's `settle_in_program_currency`.
+    pub in_program_currency: bool,
+}
+
+/// The measure that chose a line's bracket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tier {
+    pub span: Span,
+    /// M: what the affiliate had brought in the span before, in minor units of the program's currency or in lines.
+    pub before: Fraction,
+    /// The place of the bracket that priced a line of mode `whole`, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bracket: Option<usize>,
 }
 
 /// A line with its price.
@@ -44,7 +73,7 @@ impl Amounts {
 pub struct PricedLine {
     /// Minor units of `currency`.
     pub amount: i64,
-    /// Of a fixed value the program's, of a percentage the conversion's.
+    /// Of a fixed value the program's; of a percentage the conversion's, or the program's where it settles in that.
     pub currency: Currency,
     pub pricing: Pricing,
 }
@@ -62,298 +91,198 @@ pub struct Pricing {
     /// The rule as it was in force.
     #[serde(flatten)]
     pub price: Price,
-    /// The version of the program's settings that holds the rule.
+    pub rule: RuleSource,
+    /// The price is the rule's first payment.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_payment: bool,
+    /// The version of the program's settings that was in force.
     pub program_version: i32,
     pub commission_type: String,
+    /// 1: the affiliate's own; from 2 an upline's.
+    pub level: u32,
     /// Minor units of `conversion_currency`, before any refund.
     pub original_sub_amount: i64,
     /// Minor units of `conversion_currency`, before any refund.
     pub conversion_amount: i64,
     pub conversion_currency: Currency,
+    pub program_currency: Currency,
+    /// Minor units of the program's currency for one of the conversion's; none where they are the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub factor: Option<Fraction>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_program_currency: bool,
+    /// Of a tiered price.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
     /// Minor units of the line's currency before rounding: `1234/5`, or `1234` where it is whole.
-    pub exact: String,
-    /// The same after rounding: what the line was worth at first.
+    pub exact: Fraction,
+    /// The same after rounding: what the line was worth at first, unless a cap cut it.
     pub priced_amount: i64,
+    /// What the caps had left for it, in minor units of the line's currency, where that was less.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest: Option<i64>,
+    /// Recurrence and caps as they stood before; of a regular line.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
 }
 
-/// Prices one line. Amounts are minor units: of the conversion's currency as given, of the line's as returned.
-pub fn price(
-    price: &Price,
-    program_version: i32,
-    commission_type: &str,
-    sub_amount: i64,
-    conversion_amount: i64,
-    conversion_currency: Currency,
-    program_currency: Currency,
-) -> PricedLine {
-    let exact = exact_amount(price, sub_amount);
-    let amount = to_minor(&exact);
-    let currency = match price {
-        Price::Fixed { .. } => program_currency,
-        Price::Percentage { .. } => conversion_currency,
-    };
-    let pricing = Pricing {
-        price: *price,
-        program_version,
-        commission_type: commission_type.to_owned(),
-        original_sub_amount: sub_amount,
-        conversion_amount,
-        conversion_currency,
-        exact: exact.to_string(),
-        priced_amount: amount,
-    };
-    PricedLine { amount, currency, pricing }
-}
-
-/// What `sub_amount` is worth by this rule, in minor units before rounding.
-pub(super) fn exact_amount(price: &Price, sub_amount: i64) -> BigRational {
-    match price {
-        Price::Fixed { value } => whole(*value),
-        Price::Percentage { value } => whole(sub_amount) * value.factor(),
+impl Pricing {
+    pub fn currency(&self) -> Currency {
+        match self.flat() {
+            Some(FlatPrice::Fixed { .. }) => self.program_currency,
+            Some(FlatPrice::Percentage { .. }) | None if self.in_program_currency => self.program_currency,
+            Some(FlatPrice::Percentage { .. }) | None => self.conversion_currency,
+        }
     }
+
+    /// The price that does not look at a measure any more; none where a sub amount is cut at the brackets.
+    pub fn flat(&self) -> Option<FlatPrice> {
+        match &self.price {
+            Price::Fixed { value } => Some(FlatPrice::Fixed { value: *value }),
+            Price::Percentage { value } => Some(FlatPrice::Percentage { value: *value }),
+            Price::Tiered(tiers) => {
+                let place = self.tier.as_ref().and_then(|tier| tier.bracket)?;
+                tiers.brackets.get(place).map(|bracket| bracket.price)
+            }
+        }
+    }
+
+    /// What `sub_amount` is worth by this rule, in minor units of the line's currency before rounding.
+    pub fn exact_for(&self, sub_amount: i64) -> BigRational {
+        let Some(flat) = self.flat() else { return self.marginal(sub_amount) };
+        match flat {
+            FlatPrice::Fixed { value } => whole(value),
+            FlatPrice::Percentage { value } => self.in_line_currency(percent_of(value, sub_amount)),
+        }
+    }
+
+    /// An amount of the conversion's currency as one of the line's.
+    fn in_line_currency(&self, amount: BigRational) -> BigRational {
+        match &self.factor {
+            Some(factor) if self.in_program_currency => amount * &factor.0,
+            Some(_) | None => amount,
+        }
+    }
+
+    /// The span from M to M + sub amount, cut at the borders of the brackets (MONEY 5).
+    pub fn parts(&self, sub_amount: i64) -> Vec<Part> {
+        let (Price::Tiered(tiers), Some(tier)) = (&self.price, &self.tier) else { return Vec::new() };
+        let begin = tier.before.0.clone();
+        let end = &begin + in_program_currency(sub_amount, self.factor.as_ref());
+        let borders = tiers.brackets.iter().map(|bracket| whole(bracket.from));
+        let borders: Vec<BigRational> = borders.collect();
+        let mut parts = Vec::new();
+        for (place, bracket) in tiers.brackets.iter().enumerate() {
+            let FlatPrice::Percentage { value } = bracket.price else { continue };
+            let from = borders[place].clone().max(begin.clone());
+            let to = borders.get(place + 1).map_or_else(|| end.clone(), |next| next.clone().min(end.clone()));
+            if from < to {
+                parts.push(Part { percent: value, amount: Fraction(to - from) });
+            }
+        }
+        parts
+    }
+
+    fn marginal(&self, sub_amount: i64) -> BigRational {
+        let parts = self.parts(sub_amount);
+        let sum =
+            parts.iter().fold(BigRational::zero(), |sum, part| sum + &part.amount.0 * part.percent.factor());
+        match &self.factor {
+            Some(factor) if !self.in_program_currency => sum / &factor.0,
+            Some(_) | None => sum,
+        }
+    }
+}
+
+/// A piece of a sub amount that lies in one bracket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub percent: Percent,
+    /// Minor units of the program's currency.
+    pub amount: Fraction,
+}
+
+/// Prices one line of `sub_amount` minor units of the conversion's currency. `tier` is the measure of a tiered price,
+/// whose bracket is chosen here; `first` says that it is the customer's first conversion with an amount above 0.
+pub fn price(
+    terms: &Terms<'_>,
+    rule: &Rule,
+    commission_type: &str,
+    level: u32,
+    sub_amount: i64,
+    tier: Option<(Span, BigRational)>,
+    first: bool,
+) -> PricedLine {
+    let first_payment = rule.first_payment.filter(|_| first);
+    let price = first_payment.map_or_else(|| rule.price.clone(), Price::from);
+    let tier = match (&price, tier) {
+        (Price::Tiered(tiers), Some((span, before))) => {
+            let bracket = chosen(tiers, &before, sub_amount, terms.factor);
+            Some(Tier { span, before: Fraction(before), bracket })
+        }
+        (Price::Fixed { .. } | Price::Percentage { .. } | Price::Tiered(_), _) => None,
+    };
+    let mut pricing = Pricing {
+        price,
+        rule: rule.source,
+        first_payment: first_payment.is_some(),
+        program_version: terms.program_version,
+        commission_type: commission_type.to_owned(),
+        level,
+        original_sub_amount: sub_amount,
+        conversion_amount: terms.conversion_amount,
+        conversion_currency: terms.conversion_currency,
+        program_currency: terms.program_currency,
+        factor: terms.factor.cloned(),
+        in_program_currency: terms.in_program_currency,
+        tier,
+        exact: Fraction(BigRational::zero()),
+        priced_amount: 0,
+        rest: None,
+        limits: Limits::default(),
+    };
+    let exact = pricing.exact_for(sub_amount);
+    pricing.priced_amount = to_minor(&exact);
+    pricing.exact = Fraction(exact);
+    PricedLine { amount: pricing.priced_amount, currency: pricing.currency(), pricing }
+}
+
+/// The bracket that holds M + 1, or M + the sub amount; none of mode `marginal`.
+fn chosen(tiers: &Tiers, before: &BigRational, sub_amount: i64, factor: Option<&Fraction>) -> Option<usize> {
+    if tiers.mode == TierMode::Marginal {
+        return None;
+    }
+    let reached = match tiers.measure {
+        TierMeasure::Count => before + whole(1),
+        TierMeasure::Revenue => before + in_program_currency(sub_amount, factor),
+    };
+    let holds = |bracket: &Bracket| whole(bracket.from) <= reached;
+    Some(tiers.brackets.iter().rposition(holds).unwrap_or(0))
+}
+
+/// Minor units of the conversion's currency as minor units of the program's, exactly.
+pub fn in_program_currency(amount: i64, factor: Option<&Fraction>) -> BigRational {
+    match factor {
+        Some(factor) => whole(amount) * &factor.0,
+        None => whole(amount),
+    }
+}
+
+/// By one reduction of the fraction, which is most of the work of a price.
+fn percent_of(percent: Percent, amount: i64) -> BigRational {
+    let scaled = i128::from(percent.scaled()) * i128::from(amount);
+    BigRational::new(scaled.into(), BigInt::from(100 * i128::from(RATE_SCALE)))
 }
 
 pub(super) fn whole(minor: i64) -> BigRational {
     BigRational::from(BigInt::from(minor))
 }
 
-/// Half-even. Every price is at most a rule's value or the amount it is a part of, which are i64 themselves, so
-/// the bound is never reached.
+/// Half-even. Prices are at most 10^15 minor units; those of another currency are larger by their rate, which is
+/// refused where amounts are read, so the bound is never reached.
 pub(super) fn to_minor(exact: &BigRational) -> i64 {
     round_half_even(exact).to_i64().unwrap_or(i64::MAX)
 }
 
-/// Amount, currency and entries with the defaults of MONEY 3. Each of `entries` is a sub amount, a commission
-/// type and a comment; `default_type` is the type that the conversion names, or else the program's default.
-///
-/// # Errors
-/// [`Rejection::UnknownCurrency`], [`Rejection::AmountNegative`], [`Rejection::AmountTooLarge`]; the last also
-/// where no amount is given and the sub amounts add up to too much.
-pub fn read_amounts(
-    amount: Option<&DecimalText>,
-    entries: &[(DecimalText, Option<String>, Option<String>)],
-    currency: Option<&str>,
-    program_currency: Currency,
-    default_type: &str,
-) -> Result<Amounts, Rejection> {
-    let currency = match currency {
-        Some(code) => code.parse().map_err(|_| Rejection::UnknownCurrency)?,
-        None => program_currency,
-    };
-    let mut rounded = false;
-    let mut read = |text: &DecimalText| -> Result<i64, Rejection> {
-        let (minor, changed) = text.to_minor(currency).map_err(rejection)?;
-        rounded |= changed;
-        Ok(minor)
-    };
-    let given = amount.map(&mut read).transpose()?;
-    let mut parts = Vec::with_capacity(entries.len().max(1));
-    let mut sum = 0_i64;
-    for (sub_amount, commission_type, comment) in entries {
-        let sub_amount = read(sub_amount)?;
-        // Only thousands of sub amounts at the limit come near; refunds split the sum, so it has to be a number.
-        sum = sum.checked_add(sub_amount).ok_or(Rejection::AmountTooLarge)?;
-        parts.push(Entry {
-            sub_amount,
-            commission_type: commission_type.as_deref().unwrap_or(default_type).to_owned(),
-            comment: comment.clone(),
-        });
-    }
-    let amount = given.unwrap_or(sum);
-    if amount > MAX_MINOR {
-        return Err(Rejection::AmountTooLarge);
-    }
-    if parts.is_empty() {
-        parts.push(Entry { sub_amount: amount, commission_type: default_type.to_owned(), comment: None });
-    }
-    Ok(Amounts { amount, currency, entries: parts, rounded })
-}
-
-fn rejection(error: AmountError) -> Rejection {
-    match error {
-        AmountError::Invalid | AmountError::TooPrecise => Rejection::AmountInvalid,
-        AmountError::Negative => Rejection::AmountNegative,
-        AmountError::TooLarge => Rejection::AmountTooLarge,
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::amount::Percent;
-
-    fn currency(code: &str) -> Currency {
-        code.parse().unwrap()
-    }
-
-    fn percent(text: &str) -> Price {
-        Price::Percentage { value: Percent::from_decimal(&text.parse().unwrap()).unwrap() }
-    }
-
-    /// The amount and what it was before rounding.
-    fn priced(rule: &Price, sub_amount: i64, code: &str) -> (i64, String) {
-        let line = price(rule, 3, "standard", sub_amount, sub_amount, currency(code), currency(code));
-        assert_eq!(line.currency, currency(code));
-        assert_eq!(line.pricing.priced_amount, line.amount);
-        (line.amount, line.pricing.exact)
-    }
-
-    #[test]
-    fn a_percentage_is_rounded_half_even_once() {
-        let table = [
-            // 49.90 USD
-            ("10", 4990, "USD", 499, "499"),
-            // 49.95 USD: 499.5 goes to the even 500; 49.85 USD: 498.5 goes to the even 498.
-            ("10", 4995, "USD", 500, "999/2"),
-            ("10", 4985, "USD", 498, "997/2"),
-            // 1,234 JPY at 7.5 %: 92.55
-            ("7.5", 1234, "JPY", 93, "1851/20"),
-            // 10.005 BHD at 12.5 %: 1250.625
-            ("12.5", 10_005, "BHD", 1251, "10005/8"),
-            ("0", 4990, "USD", 0, "0"),
-            ("100", 4990, "USD", 4990, "4990"),
-            // 0.01 USD at 50 %: half a cent goes to 0.
-            ("50", 1, "USD", 0, "1/2"),
-            ("0.00000001", 1_000_000_000_000_000, "USD", 100_000, "100000"),
-        ];
-        for (value, sub_amount, code, amount, exact) in table {
-            let expected = (amount, exact.to_owned());
-            assert_eq!(priced(&percent(value), sub_amount, code), expected, "{value} % of {sub_amount}");
-        }
-    }
-
-    #[test]
-    fn a_fixed_value_does_not_look_at_the_amount() {
-        for (sub_amount, code) in [(0, "USD"), (4990, "JPY"), (1, "BHD")] {
-            assert_eq!(priced(&Price::Fixed { value: 500 }, sub_amount, code), (500, "500".to_owned()));
-        }
-    }
-
-    #[test]
-    fn the_currency_is_that_of_the_rule() {
-        let in_euro =
-            |rule| price(rule, 1, "standard", 1000, 1000, currency("EUR"), currency("USD")).currency;
-        assert_eq!(in_euro(&Price::Fixed { value: 5 }), currency("USD"));
-        assert_eq!(in_euro(&percent("10")), currency("EUR"));
-    }
-
-    #[test]
-    fn a_line_is_earned_when_anything_was_above_zero() {
-        let line = |rule: &Price, sub_amount| {
-            price(rule, 1, "standard", sub_amount, sub_amount, currency("USD"), currency("USD"))
-        };
-        assert!(line(&percent("10"), 1).earned());
-        assert!(line(&Price::Fixed { value: 5 }, 0).earned());
-        assert!(!line(&percent("10"), 0).earned());
-        assert!(!line(&Price::Fixed { value: 0 }, 0).earned());
-    }
-
-    #[test]
-    fn a_stored_price_reads_back() {
-        let line = price(&percent("12.5"), 4, "gold", 1001, 3000, currency("BHD"), currency("BHD"));
-        let json = serde_json::json!({
-            "form": "percentage", "value": 1_250_000_000, "program_version": 4, "commission_type": "gold",
-            "original_sub_amount": 1001, "conversion_amount": 3000, "conversion_currency": "BHD",
-            "exact": "1001/8", "priced_amount": 125,
-        });
-        assert_eq!(serde_json::to_value(&line.pricing).unwrap(), json);
-        assert_eq!(serde_json::from_value::<Pricing>(json).unwrap(), line.pricing);
-    }
-
-    fn read(
-        amount: Option<&str>,
-        subs: &[(&str, Option<&str>)],
-        code: Option<&str>,
-    ) -> Result<Amounts, Rejection> {
-        let amount = amount.map(|text| text.parse::<DecimalText>().unwrap());
-        let entries: Vec<_> =
-            subs.iter().map(|(text, kind)| (text.parse().unwrap(), kind.map(str::to_owned), None)).collect();
-        read_amounts(amount.as_ref(), &entries, code, currency("USD"), "standard")
-    }
-
-    fn entry(sub_amount: i64, commission_type: &str) -> Entry {
-        Entry { sub_amount, commission_type: commission_type.to_owned(), comment: None }
-    }
-
-    #[test]
-    fn amounts_have_defaults() {
-        let nothing = read(None, &[], None).unwrap();
-        assert_eq!((nothing.amount, nothing.currency.code()), (0, "USD"));
-        assert_eq!(nothing.entries, [entry(0, "standard")]);
-        assert!(!nothing.rounded);
-
-        assert_eq!(read(Some("49.90"), &[], None).unwrap().entries, [entry(4990, "standard")]);
-
-        let subs = [("10.00", None), ("5", Some("gold"))];
-        let summed = read(None, &subs, None).unwrap();
-        assert_eq!(summed.amount, 1500);
-        assert_eq!(summed.entries, [entry(1000, "standard"), entry(500, "gold")]);
-        // The sub amounts need not add up to the amount.
-        assert_eq!(read(Some("20"), &subs, None).unwrap().amount, 2000);
-        assert_eq!(read(Some("0"), &subs, None).unwrap().amount, 0);
-    }
-
-    #[test]
-    fn comments_are_kept() {
-        let entries = [("1".parse().unwrap(), None, Some("shoes".to_owned()))];
-        let amounts = read_amounts(None, &entries, None, currency("USD"), "standard").unwrap();
-        assert_eq!(amounts.entries[0].comment.as_deref(), Some("shoes"));
-    }
-
-    #[test]
-    fn digits_are_those_of_the_currency() {
-        let yen = read(Some("1234.5"), &[], Some("jpy")).unwrap();
-        assert_eq!((yen.amount, yen.rounded), (1234, true));
-        let dinar = read(Some("1.234"), &[], Some("BHD")).unwrap();
-        assert_eq!((dinar.amount, dinar.rounded), (1234, false));
-        // Each sub amount is rounded, and the sum is that of what came out.
-        let subs = read(None, &[("0.005", None), ("0.005", None), ("0.015", None)], None).unwrap();
-        assert_eq!((subs.amount, subs.rounded), (2, true));
-    }
-
-    #[test]
-    fn amounts_are_refused_with_their_reason() {
-        assert_eq!(read(Some("1"), &[], Some("XAU")), Err(Rejection::UnknownCurrency));
-        assert_eq!(read(Some("1"), &[], Some("")), Err(Rejection::UnknownCurrency));
-        assert_eq!(read(Some("-0.001"), &[], None), Err(Rejection::AmountNegative));
-        assert_eq!(read(None, &[("-1", None)], None), Err(Rejection::AmountNegative));
-        assert_eq!(read(Some("10000000000000.01"), &[], None), Err(Rejection::AmountTooLarge));
-        assert_eq!(read(None, &[("1e14", None)], None), Err(Rejection::AmountTooLarge));
-        // Two that are fine alone and too much as the amount.
-        let large = [("9e12", None), ("9e12", None)];
-        assert_eq!(read(None, &large, None), Err(Rejection::AmountTooLarge));
-        assert_eq!(read(Some("1"), &large, None).unwrap().amount, 100);
-        assert_eq!(read(Some("1"), &vec![("1e13", None); 10_000], None), Err(Rejection::AmountTooLarge));
-    }
-
-    #[test]
-    fn another_currency_waits_for_its_rate() {
-        assert_eq!(
-            read(Some("1"), &[], Some("EUR")).unwrap().waits(currency("USD")),
-            Some(Waits::RateMissing)
-        );
-        assert_eq!(read(Some("1"), &[], Some("usd")).unwrap().waits(currency("USD")), None);
-    }
-
-    proptest! {
-        /// Against long division in integers: scaled percent times sub amount over 10^10, half to even.
-        #[test]
-        fn rounding_is_half_even(scaled in 0..=10_000_000_000_i64, sub_amount in 0..=MAX_MINOR) {
-            let value: Percent = serde_json::from_value(scaled.into()).unwrap();
-            let (amount, _) = priced(&Price::Percentage { value }, sub_amount, "USD");
-            let product = i128::from(scaled) * i128::from(sub_amount);
-            let (floor, rest) = (product / 10_000_000_000, product % 10_000_000_000);
-            let up = rest > 5_000_000_000 || (rest == 5_000_000_000 && floor % 2 == 1);
-            prop_assert_eq!(i128::from(amount), floor + i128::from(up));
-        }
-
-        #[test]
-        fn halves_go_to_the_even_neighbour(whole in 0..1_000_000_i64) {
-            // 50 % of an odd amount always ends in a half.
-            let (amount, _) = priced(&percent("50"), 2 * whole + 1, "USD");
-            prop_assert_eq!(amount, whole + whole % 2);
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::amount::Percent;
+use super::{
+    amount::{Percent, RATE_SCALE},
+    price::{Cap, FlatPrice, Price, Recurrence},
+};
 
 /// Which click the browser keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,16 +70,6 @@ pub enum RefundPolicy {
     Keep,
 }
 
-/// What a line is worth (MONEY 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", tag = "form")]
-pub enum Price {
-    /// Minor units of the program's currency.
-    Fixed { value: i64 },
-    /// Percent of the sub amount, in the conversion's currency.
-    Percentage { value: Percent },
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommissionType {
     /// The name that conversions give: `standard`.
@@ -84,6 +77,14 @@ pub struct CommissionType {
     pub title: String,
     #[serde(flatten)]
     pub price: Price,
+    /// Goes before `price` for the first conversion of a customer with an amount above 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_payment: Option<FlatPrice>,
+    #[serde(default)]
+    pub recurrence: Recurrence,
+    /// Whether its lines count for the program's `recurring_cap`.
+    #[serde(default = "yes")]
+    pub count_towards_cap: bool,
 }
 
 /// One version of a program's rules. A change writes a new version from that moment on.
@@ -119,10 +120,111 @@ pub struct ProgramSettings {
     pub refund_policy: RefundPolicy,
     /// Programs of one group are named together by `program_group`.
     pub program_group: Option<String>,
+    /// Else every commission type is earned once by a customer.
+    #[serde(default = "yes")]
+    pub recurring: bool,
+    /// Conversions of one customer that earn at the most.
+    #[serde(default)]
+    pub recurring_cap: Option<u32>,
+    /// Days from a customer's first conversion in which others earn.
+    #[serde(default)]
+    pub recurring_period_days: Option<u32>,
+    /// Every line is converted to the program's currency.
+    #[serde(default)]
+    pub settle_in_program_currency: bool,
+    /// What the parent, the grandparent, … earn: the first is level 2.
+    #[serde(default)]
+    pub levels: Vec<FlatPrice>,
+    #[serde(default)]
+    pub caps: Vec<Cap>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl CommissionType {
+    /// Whether it says something in amounts of the program's currency.
+    pub fn holds_amounts(&self) -> bool {
+        self.price.holds_amounts() || self.first_payment.is_some_and(FlatPrice::is_amount)
+    }
+
+    /// The largest part of a sale that it may be.
+    fn highest_percent(&self) -> Option<Percent> {
+        self.price.highest_percent().max(self.first_payment.and_then(FlatPrice::percent))
+    }
 }
 
 impl ProgramSettings {
+    /// Whether the percentages of the type that pays most and of all levels are more than the whole sale (MONEY 1).
+    /// Amounts are left out: what part of a sale they are depends on the sale.
+    pub fn can_exceed_sale(&self) -> bool {
+        let highest = self.commission_types.iter().filter_map(CommissionType::highest_percent).max();
+        let levels = self.levels.iter().filter_map(|level| level.percent());
+        let sum: i64 = highest.into_iter().chain(levels).map(Percent::scaled).sum();
+        sum > 100 * RATE_SCALE
+    }
+
     pub fn commission_type(&self, identifier: &str) -> Option<&CommissionType> {
         self.commission_types.iter().find(|kind| kind.identifier == identifier)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn settings(types: Value, levels: Value) -> ProgramSettings {
+        serde_json::from_value(json!({
+            "name": "Shop", "destination": "https://shop.example/", "deep_link_hosts": [], "allow_http": false,
+            "referral_parameter": "ref", "click_parameter": "click_id", "cookie_time": 30,
+            "override_max_cookie_time": false, "cookie_same_site": "lax", "attribution_model": "last_click",
+            "referrer_policy": "no-referrer", "pixel": "held", "duplicate_window_ms": 0,
+            "commission_types": types, "default_commission_type": "standard",
+            "auto_approve_commissions": false, "payout_delay": 0, "refund_policy": "reverse",
+            "program_group": null, "levels": levels,
+        }))
+        .unwrap()
+    }
+
+    fn percent(percent: i64) -> Value {
+        json!({"form": "percentage", "value": percent * RATE_SCALE})
+    }
+
+    fn kind(price: &Value, first_payment: &Value) -> Value {
+        let mut kind = json!({"identifier": "standard", "title": "Standard", "first_payment": first_payment});
+        kind.as_object_mut().unwrap().extend(price.as_object().unwrap().clone());
+        kind
+    }
+
+    #[test]
+    fn the_highest_type_and_all_levels_may_exceed_a_sale() {
+        let fixed = json!({"form": "fixed", "value": 1_000_000});
+        let tiered = json!({
+            "form": "tiered", "measure": "count", "period": "month", "mode": "whole",
+            "brackets": [
+                {"from": 0, "form": "percentage", "value": RATE_SCALE},
+                {"from": 5, "form": "percentage", "value": 81 * RATE_SCALE},
+            ],
+        });
+        let none = Value::Null;
+        let levels = json!([percent(15), percent(5)]);
+        let table = [
+            (json!([kind(&percent(80), &none)]), &levels, false),
+            (json!([kind(&percent(81), &none)]), &levels, true),
+            // One line is of one type: they do not add up.
+            (json!([kind(&percent(60), &none), kind(&percent(50), &none)]), &levels, false),
+            (json!([kind(&percent(60), &percent(81))]), &levels, true),
+            (json!([kind(&tiered, &none)]), &levels, true),
+            (json!([kind(&tiered, &none)]), &none, false),
+            (json!([kind(&fixed, &fixed)]), &levels, false),
+            (json!([kind(&percent(100), &none)]), &json!([fixed]), false),
+        ];
+        for (types, levels, expected) in table {
+            let levels = if levels.is_null() { json!([]) } else { levels.clone() };
+            assert_eq!(settings(types.clone(), levels).can_exceed_sale(), expected, "{types}");
+        }
     }
 }

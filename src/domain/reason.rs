@@ -134,6 +134,50 @@ codes! {
         Suspended = "suspended",
     }
 
+    /// Why a line earns nothing (MONEY 4), in the order in which they are looked for; then those of uplines and
+    /// corrections.
+    Stop {
+        CustomerCanceled = "customer_canceled",
+        Recurrence = "recurrence",
+        RecurringPeriod = "recurring_period",
+        RecurringCap = "recurring_cap",
+        Capped = "capped",
+        AffiliateSuspended = "affiliate_suspended",
+        AffiliateNotApproved = "affiliate_not_approved",
+        /// A recalculation has no such line any more.
+        Recalculated = "recalculated",
+    }
+
+    /// The kinds of commission lines.
+    LineKind {
+        Regular = "regular",
+        /// An upline's.
+        Level = "level",
+        Bonus = "bonus",
+        /// Made by hand.
+        Adjustment = "adjustment",
+    }
+
+    /// Where a customer begins (MONEY 6).
+    CustomerTrack {
+        Trial = "trial",
+        Lead = "lead",
+        New = "new",
+    }
+
+    /// How a customer stands (MONEY 6).
+    CustomerStatus {
+        Trial = "trial",
+        Paying = "paying",
+        Lead = "lead",
+        Won = "won",
+        New = "new",
+        Active = "active",
+        /// It has earned as often as the program's `recurring_cap` allows.
+        Capped = "capped",
+        Canceled = "canceled",
+    }
+
     /// The accounts of the double entry (MONEY 7).
     LedgerAccount {
         Expense = "expense",
@@ -160,5 +204,26 @@ codes! {
         PayoutPaid = "payout_paid",
         /// A payout failed or was cancelled.
         PayoutReturned = "payout_returned",
+    }
+
+    /// What is in the table of payments.
+    PaymentKind {
+        /// Money that was sent.
+        Payment = "payment",
+        /// Money that is to be sent, set aside until it was.
+        Payout = "payout",
+    }
+
+    /// How far a payment or a payout has come (MONEY 10).
+    PaymentStatus {
+        /// A payment that stands.
+        Recorded = "recorded",
+        /// A payout whose money is set aside.
+        Created = "created",
+        /// A payout that was sent.
+        Paid = "paid",
+        /// A payout that could not be sent.
+        Failed = "failed",
+        Cancelled = "cancelled",
     }
 }

@@ -1,4 +1,4 @@
-//! What a refund takes from the lines (MONEY 8).
+//! What a refund takes from the lines (MONEY 8), and how a conversion's parts are scaled (MONEY 11).
 //!
 //! Every refund starts from the original sub amounts and from the sum of all refunds, never from what an earlier
 //! refund rounded: so refunds that add up to the whole leave exactly 0, however they were cut.
@@ -6,17 +6,46 @@
 use num_rational::BigRational;
 
 use super::{
-    pricing::{Pricing, exact_amount, to_minor, whole},
-    program::{Price, RefundPolicy},
+    price::FlatPrice,
+    pricing::{Pricing, to_minor, whole},
+    program::RefundPolicy,
     reason::Rejection,
 };
+
+/// A conversion as it stands before the refund.
+#[derive(Clone, Debug)]
+pub struct Refundable<'a> {
+    /// Minor units, before any refund.
+    pub amount: i64,
+    /// Minor units that were refunded before.
+    pub refunded: i64,
+    /// A conversion of amount 0 was refunded, or one above 0 whole.
+    pub refunded_whole: bool,
+    /// Minor units of each entry, before any refund.
+    pub entries: &'a [i64],
+    pub policy: RefundPolicy,
+    /// Regular and level lines, in their order.
+    pub lines: &'a [RefundableLine],
+}
 
 /// A line as it stands before the refund.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundableLine {
+    /// The place of its entry, from 0.
+    pub entry: usize,
     /// Minor units, now.
     pub amount: i64,
     pub pricing: Pricing,
+    pub set: Option<SetLine>,
+}
+
+/// An amount that does not follow from the price any more: set by hand, or left when its conversion was edited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SetLine {
+    /// Minor units of the line's currency.
+    pub amount: i64,
+    /// What was left of the conversion then, in minor units of its currency.
+    pub left: i64,
 }
 
 /// A line as it stands after the refund.
@@ -35,86 +64,95 @@ pub struct Refunded {
     pub taken: i64,
     /// Minor units that all refunds have taken, this one included.
     pub refunded_in_all: i64,
+    /// Nothing is left.
+    pub whole: bool,
     /// In the order of the lines given.
     pub lines: Vec<RefundedLine>,
 }
 
-/// Works out one refund of a conversion: `asked` minor units, or all that is left. `lines` are all lines of the
-/// conversion in their order; `whole_done_before` says that a conversion of amount 0 was refunded before.
+/// Works out one refund of a conversion: `asked` minor units, or all that is left.
 ///
 /// # Errors
 /// [`Rejection::RefundOfNothing`], [`Rejection::RefundExceedsConversion`], [`Rejection::AmountNegative`]. What is
 /// wrong in the request itself is said before what the conversion does not allow.
-pub fn refund(
-    conversion_amount: i64,
-    refunded_before: i64,
-    asked: Option<i64>,
-    policy: RefundPolicy,
-    whole_done_before: bool,
-    lines: &[RefundableLine],
-) -> Result<Refunded, Rejection> {
-    let left_before = conversion_amount - refunded_before;
+pub fn refund(conversion: &Refundable<'_>, asked: Option<i64>) -> Result<Refunded, Rejection> {
+    let left_before = conversion.amount - conversion.refunded;
     let taken = match asked {
         Some(asked) if asked < 0 => return Err(Rejection::AmountNegative),
         Some(0) => return Err(Rejection::RefundOfNothing),
         Some(asked) => asked,
         None => left_before,
     };
-    let nothing_left = if conversion_amount == 0 { whole_done_before } else { left_before <= 0 };
-    if nothing_left || taken > left_before {
+    if conversion.refunded_whole || taken > left_before {
         return Err(Rejection::RefundExceedsConversion);
     }
-    let refunded_in_all = refunded_before + taken;
-    let lines = match policy {
-        RefundPolicy::Keep => lines.iter().map(kept).collect(),
-        RefundPolicy::Reverse => reversed(conversion_amount, refunded_in_all, lines),
+    let refunded_in_all = conversion.refunded + taken;
+    let whole = refunded_in_all == conversion.amount;
+    let lines = match conversion.policy {
+        RefundPolicy::Keep => conversion.lines.iter().map(|line| kept(conversion, line)).collect(),
+        RefundPolicy::Reverse => reversed(conversion, refunded_in_all),
     };
-    Ok(Refunded { taken, refunded_in_all, lines })
+    Ok(Refunded { taken, refunded_in_all, whole, lines })
 }
 
-fn kept(line: &RefundableLine) -> RefundedLine {
-    RefundedLine { sub_amount: line.pricing.original_sub_amount, amount: line.amount }
+fn kept(conversion: &Refundable<'_>, line: &RefundableLine) -> RefundedLine {
+    let sub_amount = conversion.entries.get(line.entry).copied().unwrap_or_default();
+    RefundedLine { sub_amount, amount: line.amount }
 }
 
-fn reversed(conversion_amount: i64, refunded_in_all: i64, lines: &[RefundableLine]) -> Vec<RefundedLine> {
-    let originals: Vec<i64> = lines.iter().map(|line| line.pricing.original_sub_amount).collect();
-    let sub_amounts = sub_amounts_left(conversion_amount, refunded_in_all, &originals);
-    let reverse = |(line, sub_amount): (&RefundableLine, i64)| {
-        let exact = exact_after(&line.pricing.price, sub_amount, conversion_amount, refunded_in_all);
-        RefundedLine { sub_amount, amount: to_minor(&exact).min(line.amount) }
+fn reversed(conversion: &Refundable<'_>, refunded_in_all: i64) -> Vec<RefundedLine> {
+    let sub_amounts = sub_amounts_left(conversion.amount, refunded_in_all, conversion.entries);
+    let left = conversion.amount - refunded_in_all;
+    let reverse = |line: &RefundableLine| {
+        let sub_amount = sub_amounts.get(line.entry).copied().unwrap_or_default();
+        let amount = worth(&line.pricing, line.set, sub_amount, left).min(line.amount);
+        RefundedLine { sub_amount, amount }
     };
-    lines.iter().zip(sub_amounts).map(reverse).collect()
+    conversion.lines.iter().map(reverse).collect()
+}
+
+/// What a line is worth once `left` is left of its conversion and `sub_amount_left` of its entry: priced again by its
+/// own rule, and never above what the caps had left for it.
+pub fn worth(pricing: &Pricing, set: Option<SetLine>, sub_amount_left: i64, left: i64) -> i64 {
+    let amount = to_minor(&exact_after(pricing, set, sub_amount_left, left));
+    match (pricing.rest, set) {
+        (Some(rest), None) => amount.min(rest),
+        (Some(_) | None, _) => amount,
+    }
+}
+
+/// The same in minor units before rounding and before the caps.
+pub fn exact_after(pricing: &Pricing, set: Option<SetLine>, sub_amount_left: i64, left: i64) -> BigRational {
+    if let Some(set) = set {
+        return whole(set.amount) * share(left, set.left);
+    }
+    // A conversion of amount 0 can only be refunded whole.
+    if pricing.conversion_amount == 0 {
+        return whole(0);
+    }
+    match pricing.flat() {
+        Some(FlatPrice::Fixed { value }) => whole(value) * share(left, pricing.conversion_amount),
+        Some(FlatPrice::Percentage { .. }) | None => pricing.exact_for(sub_amount_left),
+    }
 }
 
 /// The sub amounts once `refunded_in_all` is taken off, from the original ones: what is left of their sum, half-even,
 /// split by largest remainder. A conversion of amount 0 can only be refunded whole, which leaves 0.
 pub fn sub_amounts_left(conversion_amount: i64, refunded_in_all: i64, originals: &[i64]) -> Vec<i64> {
     let sum = originals.iter().fold(0_i64, |sum, original| sum.saturating_add(*original));
-    let left = whole(sum) * share_left(conversion_amount, refunded_in_all);
+    let left = whole(sum) * share(conversion_amount - refunded_in_all, conversion_amount);
     largest_remainder(to_minor(&left), originals)
 }
 
-/// What a line is worth after refunds, in minor units before rounding and before the bound of its present amount.
-pub(super) fn exact_after(
-    price: &Price,
-    sub_amount_left: i64,
-    conversion_amount: i64,
-    refunded_in_all: i64,
-) -> BigRational {
-    match price {
-        Price::Percentage { .. } => exact_amount(price, sub_amount_left),
-        Price::Fixed { .. } => {
-            exact_amount(price, sub_amount_left) * share_left(conversion_amount, refunded_in_all)
-        }
-    }
+/// The sub amounts of a conversion whose amount is changed from above 0: their sum grows or shrinks with it.
+pub fn sub_amounts_scaled(amount_before: i64, amount_after: i64, entries: &[i64]) -> Vec<i64> {
+    let sum = entries.iter().fold(0_i64, |sum, entry| sum.saturating_add(*entry));
+    largest_remainder(to_minor(&(whole(sum) * share(amount_after, amount_before))), entries)
 }
 
-/// Left ÷ amount.
-fn share_left(conversion_amount: i64, refunded_in_all: i64) -> BigRational {
-    if conversion_amount == 0 {
-        return whole(0);
-    }
-    BigRational::new((conversion_amount - refunded_in_all).into(), conversion_amount.into())
+/// `part` ÷ `of`; of nothing it is 0.
+fn share(part: i64, of: i64) -> BigRational {
+    if of == 0 { whole(0) } else { BigRational::new(part.into(), of.into()) }
 }
 
 /// Splits `total` by `weights`: the parts add up to it exactly, ties go to the lower index. A weight below 0
@@ -142,220 +180,4 @@ pub fn largest_remainder(total: i64, weights: &[i64]) -> Vec<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::domain::{
-        amount::{Currency, MAX_MINOR, Percent, RATE_SCALE},
-        pricing::price,
-    };
-
-    fn percent(whole_percent: i64) -> Price {
-        let value: Percent = serde_json::from_value((whole_percent * RATE_SCALE).into()).unwrap();
-        Price::Percentage { value }
-    }
-
-    /// Lines of a conversion as they are made: a rule and a sub amount each.
-    fn made(code: &str, amount: i64, parts: &[(Price, i64)]) -> Vec<RefundableLine> {
-        let currency: Currency = code.parse().unwrap();
-        parts
-            .iter()
-            .map(|(rule, sub_amount)| price(rule, 1, "standard", *sub_amount, amount, currency, currency))
-            .map(|line| RefundableLine { amount: line.amount, pricing: line.pricing })
-            .collect()
-    }
-
-    /// Applies refunds one after the other, each `None` for all that is left; the (sub amount, amount) of every
-    /// line after each.
-    fn after(
-        amount: i64,
-        mut lines: Vec<RefundableLine>,
-        refunds: &[Option<i64>],
-    ) -> Result<Vec<Vec<(i64, i64)>>, Rejection> {
-        let (mut refunded, mut whole_done, mut states) = (0, false, Vec::new());
-        for asked in refunds {
-            let done = refund(amount, refunded, *asked, RefundPolicy::Reverse, whole_done, &lines)?;
-            assert_eq!(done.refunded_in_all, refunded + done.taken);
-            refunded = done.refunded_in_all;
-            whole_done |= refunded == amount;
-            for (line, now) in lines.iter_mut().zip(&done.lines) {
-                assert!(now.amount <= line.amount, "a refund raised a line");
-                line.amount = now.amount;
-            }
-            states.push(done.lines.iter().map(|line| (line.sub_amount, line.amount)).collect());
-        }
-        Ok(states)
-    }
-
-    #[test]
-    fn a_percentage_is_priced_again_from_what_is_left() {
-        // 49.90 USD at 10 %; 10.00 back leaves 39.90, 3.99; 0.04 more leaves 39.86: 3.986, 3.99; then nothing.
-        let lines = made("USD", 4990, &[(percent(10), 4990)]);
-        let states = after(4990, lines, &[Some(1000), Some(4), None]).unwrap();
-        assert_eq!(states, [[(3990, 399)], [(3986, 399)], [(0, 0)]]);
-    }
-
-    #[test]
-    fn a_fixed_value_shrinks_with_the_amount() {
-        // 5.00 of 30.00 USD; 20.00 left: 3.333; 10.00 left: 1.667; 0.
-        let lines = made("USD", 3000, &[(Price::Fixed { value: 500 }, 3000)]);
-        let states = after(3000, lines, &[Some(1000), Some(1000), Some(1000)]).unwrap();
-        assert_eq!(states, [[(2000, 333)], [(1000, 167)], [(0, 0)]]);
-        // Half a minor unit goes to the even neighbour: 5 × 1/2 = 2.5.
-        let lines = made("JPY", 10, &[(Price::Fixed { value: 5 }, 10)]);
-        assert_eq!(after(10, lines, &[Some(5)]).unwrap(), [[(5, 2)]]);
-    }
-
-    #[test]
-    fn currencies_with_other_digits_follow_the_same_rule() {
-        // 1,001 JPY at 5 %: 50.05; 500 back leaves 501: 25.05.
-        let lines = made("JPY", 1001, &[(percent(5), 1001)]);
-        assert_eq!(lines[0].amount, 50);
-        assert_eq!(after(1001, lines, &[Some(500)]).unwrap(), [[(501, 25)]]);
-        // 10.005 BHD at 10 %: 1.0005, the even 1.000; 0.001 back leaves 10.004: 1.0004.
-        let lines = made("BHD", 10_005, &[(percent(10), 10_005)]);
-        assert_eq!(lines[0].amount, 1000);
-        assert_eq!(after(10_005, lines, &[Some(1), None]).unwrap(), [[(10_004, 1000)], [(0, 0)]]);
-    }
-
-    #[test]
-    fn sub_amounts_are_split_by_largest_remainder() {
-        // Subs 10.00, 10.00, 10.00 of 30.00; 0.01 back: 29.99 is 9.99⅔ thrice, the two first get the rest.
-        let lines = made("USD", 3000, &[(percent(10), 1000), (percent(50), 1000), (percent(10), 1000)]);
-        let states = after(3000, lines, &[Some(1)]).unwrap();
-        assert_eq!(states, [[(1000, 100), (1000, 500), (999, 100)]]);
-        // Subs 10.00 and 5.00 of an amount of 30.00; half back: 7.50, split 5.00 and 2.50.
-        let lines = made("USD", 3000, &[(percent(10), 1000), (Price::Fixed { value: 100 }, 500)]);
-        assert_eq!(after(3000, lines, &[Some(1500)]).unwrap(), [[(500, 50), (250, 50)]]);
-    }
-
-    #[test]
-    fn the_lines_stay_where_the_program_keeps_them() {
-        let lines = made("USD", 4990, &[(percent(10), 4990)]);
-        let done = refund(4990, 0, Some(1000), RefundPolicy::Keep, false, &lines).unwrap();
-        assert_eq!((done.taken, done.refunded_in_all), (1000, 1000));
-        assert_eq!(done.lines, [RefundedLine { sub_amount: 4990, amount: 499 }]);
-        let done = refund(4990, 1000, None, RefundPolicy::Keep, false, &lines).unwrap();
-        assert_eq!((done.taken, done.refunded_in_all), (3990, 4990));
-        assert_eq!(done.lines, [RefundedLine { sub_amount: 4990, amount: 499 }]);
-    }
-
-    #[test]
-    fn an_amount_of_zero_is_refunded_whole_and_once() {
-        let parts = [(Price::Fixed { value: 500 }, 0), (percent(10), 1000)];
-        let lines = || made("USD", 0, &parts);
-        assert_eq!(lines().iter().map(|line| line.amount).collect::<Vec<_>>(), [500, 100]);
-        assert_eq!(after(0, lines(), &[None]).unwrap(), [[(0, 0), (0, 0)]]);
-        assert_eq!(after(0, lines(), &[None, None]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(0, lines(), &[Some(1)]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(0, lines(), &[Some(0)]), Err(Rejection::RefundOfNothing));
-        let kept = refund(0, 0, None, RefundPolicy::Keep, false, &lines()).unwrap();
-        assert_eq!(kept.lines.iter().map(|line| line.amount).collect::<Vec<_>>(), [500, 100]);
-    }
-
-    #[test]
-    fn refunds_are_refused_with_their_reason() {
-        let lines = || made("USD", 100, &[(percent(10), 100)]);
-        assert_eq!(after(100, lines(), &[Some(101)]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(100, lines(), &[Some(60), Some(41)]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(100, lines(), &[Some(100), Some(1)]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(100, lines(), &[Some(100), None]), Err(Rejection::RefundExceedsConversion));
-        assert_eq!(after(100, lines(), &[Some(0)]), Err(Rejection::RefundOfNothing));
-        assert_eq!(after(100, lines(), &[Some(-1)]), Err(Rejection::AmountNegative));
-    }
-
-    #[test]
-    fn a_line_that_was_cut_stays_cut() {
-        let mut lines = made("USD", 1000, &[(percent(10), 1000), (percent(10), 0)]);
-        lines[0].amount = 20;
-        assert_eq!(
-            after(1000, lines, &[Some(100), Some(800)]).unwrap(),
-            [[(900, 20), (0, 0)], [(100, 10), (0, 0)]]
-        );
-    }
-
-    #[test]
-    fn remainders_go_to_the_largest_and_then_to_the_first() {
-        let table: [(i64, &[i64], &[i64]); 9] = [
-            (10, &[1, 1, 1], &[4, 3, 3]),
-            (11, &[1, 1, 1], &[4, 4, 3]),
-            (10, &[3, 3, 1], &[4, 4, 2]),
-            (7, &[0, 5], &[0, 7]),
-            (5, &[0, 0], &[3, 2]),
-            (5, &[-1, 1], &[0, 5]),
-            (-10, &[1, 1, 1], &[-4, -3, -3]),
-            (0, &[1, 2], &[0, 0]),
-            (5, &[], &[]),
-        ];
-        for (total, weights, parts) in table {
-            assert_eq!(largest_remainder(total, weights), parts, "{total} by {weights:?}");
-        }
-        assert_eq!(largest_remainder(i64::MIN, &[i64::MAX]), [i64::MIN]);
-        assert_eq!(largest_remainder(i64::MAX, &[i64::MAX, i64::MAX]), [i64::MAX / 2 + 1, i64::MAX / 2]);
-    }
-
-    fn rules() -> impl Strategy<Value = Price> {
-        prop_oneof![
-            (0_i64..=100 * RATE_SCALE).prop_map(|scaled| Price::Percentage {
-                value: serde_json::from_value(scaled.into()).unwrap()
-            }),
-            (0_i64..=1_000_000).prop_map(|value| Price::Fixed { value }),
-        ]
-    }
-
-    proptest! {
-        #[test]
-        fn parts_add_up_and_are_near(total in -MAX_MINOR..=MAX_MINOR, weights in prop::collection::vec(0..=MAX_MINOR, 1..12)) {
-            let parts = largest_remainder(total, &weights);
-            prop_assert_eq!(parts.iter().sum::<i64>(), total);
-            let sum: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
-            for (part, weight) in parts.iter().zip(&weights) {
-                // |part - total × weight ÷ sum| < 1
-                let difference = i128::from(*part) * sum - i128::from(total) * i128::from(*weight);
-                prop_assert!(sum == 0 || difference.abs() < sum);
-            }
-        }
-
-        /// `after` asserts at every refund that no line was raised.
-        #[test]
-        fn refunds_that_add_up_to_the_whole_leave_nothing(
-            amount in 1_i64..=100_000_000,
-            parts in prop::collection::vec((rules(), 0_i64..=100_000_000), 1..6),
-            cuts in prop::collection::vec(0_i64..1_000_000, 0..6),
-            all_that_is_left in any::<bool>(),
-        ) {
-            let mut borders: Vec<i64> = cuts.iter().map(|cut| amount * cut / 1_000_000).collect();
-            borders.extend([0, amount]);
-            borders.sort_unstable();
-            borders.dedup();
-            let mut refunds: Vec<Option<i64>> = borders.windows(2).map(|pair| Some(pair[1] - pair[0])).collect();
-            if all_that_is_left {
-                refunds.pop();
-                refunds.push(None);
-            }
-            let states = after(amount, made("USD", amount, &parts), &refunds).unwrap();
-            prop_assert_eq!(states.last().unwrap(), &vec![(0, 0); parts.len()]);
-        }
-
-        /// How the first part was cut does not matter to sub amounts.
-        #[test]
-        fn sub_amounts_depend_only_on_what_was_refunded_in_all(
-            rest in 0_i64..1_000_000,
-            subs in prop::collection::vec(0_i64..=1_000_000, 1..6),
-            first in 1_i64..1_000_000,
-            second in 1_i64..1_000_000,
-        ) {
-            let amount = rest + first + second;
-            let parts: Vec<_> = subs.iter().map(|sub| (percent(10), *sub)).collect();
-            let twice = after(amount, made("USD", amount, &parts), &[Some(first), Some(second)]).unwrap();
-            let once = after(amount, made("USD", amount, &parts), &[Some(first + second)]).unwrap();
-            let subs = |state: &[(i64, i64)]| state.iter().map(|line| line.0).collect::<Vec<_>>();
-            prop_assert_eq!(subs(&twice[1]), subs(&once[0]));
-            // A remainder may turn to another line in between: what was taken then is not given back.
-            for (cut, straight) in twice[1].iter().zip(&once[0]) {
-                prop_assert!(cut.1 <= straight.1);
-            }
-        }
-    }
-}
+mod tests;

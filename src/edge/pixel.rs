@@ -20,15 +20,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, header, request::Parts};
 
 use super::{
-    append,
-    collect::{fields::Fields, report},
-    cookies,
-    core::Core,
-    host::host_of,
-    pixel_signature,
-    problem::Refusal,
-    query,
-    response::EdgeBody,
+    append, cookies, core::Core, host::host_of, pixel_signature, problem::Refusal, query, response::EdgeBody,
 };
 use crate::{
     domain::{
@@ -37,7 +29,10 @@ use crate::{
         time::Timestamp,
         token::TokenError,
     },
-    events::{Authority, Body, Channel},
+    events::{
+        Authority, Body, Channel,
+        report::{self, Fields},
+    },
     stream::{Record, Topic},
 };
 

@@ -10,7 +10,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
 use super::response::EdgeBody;
-use crate::stream::AppendError;
+use crate::{events::report::Unreadable, stream::AppendError};
 
 /// Why a request is not answered as it hoped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +43,15 @@ pub enum Refusal {
     /// The event log refused; nothing was stored.
     #[error("the event cannot be stored now")]
     NotStored(AppendError),
+}
+
+impl From<Unreadable> for Refusal {
+    fn from(unreadable: Unreadable) -> Self {
+        match unreadable {
+            Unreadable::Field { field, detail } => Self::Field { field, detail },
+            Unreadable::Json(detail) => Self::Json(detail),
+        }
+    }
 }
 
 impl Refusal {

@@ -5,6 +5,7 @@
 //! `docs/events.schema.json` is the same contract for readers in other languages; a test holds the two together.
 
 mod body;
+pub mod report;
 
 pub use body::{Authority, Body, Channel, Click, CommissionEntry, Conversion, Refund};
 use serde::{Deserialize, Serialize};

@@ -7,10 +7,10 @@ use uuid::Uuid;
 use super::{
     Evidence, LedgerError, Terms,
     claims::{self, Claim},
-    journal::Entry,
+    journal,
 };
 use crate::{
-    domain::{attribution, ids::ProgramId, reason::Rejection, time::Timestamp},
+    domain::{attribution, entries::Entry, ids::ProgramId, reason::Rejection, time::Timestamp},
     events::{Authority, Conversion, Origin},
     store::entities::conversion,
 };
@@ -47,7 +47,7 @@ impl Case<'_> {
 }
 
 pub(super) async fn find_waiting(
-    entry: &Entry<'_>,
+    entry: &journal::Entry<'_>,
     id: Uuid,
     status: &'static str,
 ) -> Result<conversion::Model, LedgerError> {
@@ -67,9 +67,14 @@ pub(super) fn read_input(row: &conversion::Model) -> Result<Conversion, LedgerEr
     serde_json::from_value(row.input.clone()).map_err(|error| LedgerError::damaged("conversion", error))
 }
 
+/// The parts of a conversion, before any refund.
+pub(super) fn entries_of(row: &conversion::Model) -> Result<Vec<Entry>, LedgerError> {
+    serde_json::from_value(row.entries.clone()).map_err(|error| LedgerError::damaged("entries", error))
+}
+
 /// Who holds the external id, if somebody else does.
 pub(super) async fn taken(
-    entry: &Entry<'_>,
+    entry: &journal::Entry<'_>,
     case: &Case<'_>,
     program: ProgramId,
     external: &str,
@@ -79,7 +84,7 @@ pub(super) async fn taken(
 }
 
 pub(super) fn new_row(
-    entry: &Entry<'_>,
+    entry: &journal::Entry<'_>,
     case: &Case<'_>,
     id: Uuid,
     status: &'static str,
@@ -117,5 +122,9 @@ pub(super) fn new_row(
         edge: Set(origin.map(|origin| origin.edge.to_string())),
         boot: Set(origin.map(|origin| origin.boot)),
         stream: Set(origin.map(|origin| origin.stream.to_string())),
+        entries: Set(json!([])),
+        rate: Set(json!(null)),
+        refunded_whole: Set(false),
+        deleted_at: Set(None),
     })
 }

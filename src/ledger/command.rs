@@ -14,12 +14,14 @@ use super::evidence::Evidence;
 use crate::{
     domain::{
         amount::Currency,
+        bonuses::BonusSettings,
         ids::{AffiliateId, LinkId, ProgramId, Slug},
+        price::{OverrideRule, Target},
         program::ProgramSettings,
-        reason::Standing,
+        reason::{CustomerTrack, Standing},
         time::Timestamp,
     },
-    events::{Body, Event},
+    events::{Body, Conversion, Event},
 };
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +82,108 @@ pub enum Command {
     DisapproveLine {
         line: Uuid,
     },
+    /// Back to pending.
+    ReopenLine {
+        line: Uuid,
+    },
+    /// Somebody sets what a line is worth.
+    EditLine {
+        line: Uuid,
+        /// Minor units of the line's currency.
+        amount: i64,
+        comment: Option<String>,
+    },
+    /// Somebody adds or takes an amount.
+    Adjust(Box<Adjust>),
+    EditConversion {
+        conversion: Uuid,
+        /// Minor units of the conversion's currency.
+        amount: i64,
+    },
+    Recalculate {
+        conversion: Uuid,
+        rules: RulesOf,
+    },
+    DeleteConversion {
+        conversion: Uuid,
+    },
+    PutGroup(PutGroup),
+    DeleteGroup {
+        group: Uuid,
+    },
+    /// The group of an affiliate from now on.
+    SetGroup {
+        affiliate: AffiliateId,
+        group: Option<Uuid>,
+    },
+    /// The parent of an affiliate from now on.
+    SetParent {
+        affiliate: AffiliateId,
+        parent: Option<AffiliateId>,
+    },
+    PutOverride(Box<PutOverride>),
+    PutBonus(Box<PutBonus>),
+    DeleteBonus {
+        bonus: Uuid,
+    },
+    /// An interval of a bonus has closed, and its affiliate may have reached a target.
+    AwardBonus {
+        bonus: Uuid,
+        affiliate: AffiliateId,
+        /// When the interval began.
+        interval: Timestamp,
+    },
+    /// A customer before the first conversion, attributed by the same inputs.
+    CreateCustomer {
+        id: Uuid,
+        /// The customer's id and what attributes it.
+        inputs: Box<Conversion>,
+        track: CustomerTrack,
+        evidence: Box<Evidence>,
+    },
+    /// Another affiliate's from now on; conversions settled before stay.
+    MoveCustomer {
+        customer: Uuid,
+        affiliate: AffiliateId,
+        link: Option<LinkId>,
+    },
+    SetCanceled {
+        customer: Uuid,
+        canceled: bool,
+    },
+    RecordPayment(Box<Pay>),
+    CancelPayment {
+        payment: Uuid,
+    },
+    CreatePayout(Box<Pay>),
+    EndPayout {
+        payout: Uuid,
+        end: PayoutEnd,
+    },
+    /// The least that a payout may be; none: any.
+    SetPayoutMinimum {
+        currency: Currency,
+        amount: Option<i64>,
+    },
+}
+
+/// The rules of a recalculation (MONEY 11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RulesOf {
+    /// In force when the conversion happened.
+    Then,
+    /// Today's.
+    Current,
+}
+
+/// How a payout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PayoutEnd {
+    Paid,
+    Failed,
+    Cancelled,
 }
 
 impl Command {
@@ -94,14 +198,36 @@ impl Command {
             | Self::PutLink(_)
             | Self::DeleteLink { .. }
             | Self::PutCoupon(_)
-            | Self::DeleteCoupon { .. } => true,
+            | Self::DeleteCoupon { .. }
+            | Self::PutGroup(_)
+            | Self::DeleteGroup { .. }
+            | Self::SetGroup { .. }
+            | Self::SetParent { .. }
+            | Self::PutOverride(_)
+            | Self::PutBonus(_)
+            | Self::DeleteBonus { .. } => true,
             Self::Receive { .. }
             | Self::RetryConversion { .. }
             | Self::GiveUpRefund { .. }
             | Self::AcceptHeld { .. }
             | Self::DeclineHeld { .. }
             | Self::ApproveLine { .. }
-            | Self::DisapproveLine { .. } => false,
+            | Self::DisapproveLine { .. }
+            | Self::ReopenLine { .. }
+            | Self::EditLine { .. }
+            | Self::Adjust(_)
+            | Self::EditConversion { .. }
+            | Self::Recalculate { .. }
+            | Self::DeleteConversion { .. }
+            | Self::AwardBonus { .. }
+            | Self::CreateCustomer { .. }
+            | Self::MoveCustomer { .. }
+            | Self::SetCanceled { .. }
+            | Self::RecordPayment(_)
+            | Self::CancelPayment { .. }
+            | Self::CreatePayout(_)
+            | Self::EndPayout { .. }
+            | Self::SetPayoutMinimum { .. } => false,
         }
     }
 
@@ -134,6 +260,9 @@ pub struct PutProgram {
     /// Cannot change once the program has a conversion.
     pub currency: Currency,
     pub settings: ProgramSettings,
+    /// In force from then on; none: from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -165,4 +294,64 @@ pub struct PutCoupon {
     pub code: String,
     pub starts_at: Option<Timestamp>,
     pub ends_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutGroup {
+    pub id: Uuid,
+    pub slug: Slug,
+    pub title: String,
+}
+
+/// Whose override it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Whose {
+    Affiliate(AffiliateId),
+    Group(Uuid),
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutOverride {
+    pub id: Uuid,
+    pub program: ProgramId,
+    pub whose: Whose,
+    pub target: Target,
+    /// None: removed.
+    pub rule: Option<OverrideRule>,
+    /// In force from then on; none: from now.
+    pub from: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PutBonus {
+    pub id: Uuid,
+    pub program: ProgramId,
+    pub settings: BonusSettings,
+    /// In force from then on; none: from now.
+    pub from: Option<Timestamp>,
+}
+
+/// A line by hand: final at once.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adjust {
+    pub id: Uuid,
+    pub affiliate: AffiliateId,
+    /// None: of no program.
+    pub program: Option<ProgramId>,
+    pub currency: Currency,
+    /// Minor units; may be below 0.
+    pub amount: i64,
+    pub comment: String,
+}
+
+/// A payment or payout to make.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pay {
+    pub id: Uuid,
+    pub affiliate: AffiliateId,
+    pub currency: Currency,
+    /// Minor units, above 0.
+    pub amount: i64,
+    pub comment: Option<String>,
 }

@@ -7,22 +7,28 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    Applied, Effect, Evidence, LedgerError, Terms,
+    Applied, Effect, Evidence, LedgerError, Terms, bonuses,
     case::{Case, find_waiting, new_row, read_input, taken},
     claims::{self, Claim},
-    facts, held,
+    customers, facts, held,
     journal::Entry,
-    lines,
-    programs::ProgramThen,
+    lines, measures,
+    plan::{self, Place, Priceable},
+    programs::{self, ProgramThen},
     refund, status,
 };
 use crate::{
     domain::{
+        amount::MAX_MINOR,
         attribution::{self, Attribution, PassedOver, Resolved},
-        ids::ProgramId,
-        pricing::{self, Amounts},
+        entries::{self, Amounts},
+        ids::{AffiliateId, ProgramId},
+        lines::MadeLine,
+        measures::{Counted, CountedLine, added_by},
+        pricing::in_program_currency,
         program::CommissionType,
-        reason::{Rejection, Waits, Warning},
+        rates::{Fraction, StoredRate},
+        reason::{LineKind, LineStatus, Rejection, Waits, Warning},
         time::Timestamp,
     },
     events::{Authority, Conversion, Event},
@@ -32,7 +38,7 @@ use crate::{
 /// What the rules said, before anything is written.
 enum Verdict {
     Settle(Box<Settlement>),
-    Pending(Waits, Option<ProgramId>),
+    Pending(Waits, Option<Found>),
     Duplicate(Uuid),
     Rejected(Rejection, Option<String>, Vec<PassedOver>),
 }
@@ -43,6 +49,15 @@ struct Settlement {
     amounts: Amounts,
     /// One for each entry of the amounts.
     types: Vec<CommissionType>,
+    /// Of the conversion's currency to the program's, where they differ.
+    rate: Option<StoredRate>,
+}
+
+/// What is known of one that waits.
+struct Found {
+    program: ProgramId,
+    /// Whose it is, where only a rate is missing.
+    affiliate: Option<AffiliateId>,
 }
 
 /// A conversion came in.
@@ -112,6 +127,8 @@ pub(super) async fn retry(
     waited_out: bool,
 ) -> Result<Applied, LedgerError> {
     let row = find_waiting(entry, id, status::PENDING).await?;
+    // Waiting for a rate it holds bonuses up, and that may be over.
+    bonuses::touch(entry, &row);
     let conversion: Conversion = read_input(&row)?;
     let case = Case {
         conversion: &conversion,
@@ -134,7 +151,7 @@ pub(super) async fn conclude(
 ) -> Result<Applied, LedgerError> {
     match judge(entry, &case).await? {
         Verdict::Settle(settlement) => settle(entry, case, *settlement).await,
-        Verdict::Pending(waits, program) => wait(entry, case, waits, program).await,
+        Verdict::Pending(waits, found) => wait(entry, case, waits, found).await,
         Verdict::Duplicate(of) if case.waiting.is_some() => replace(entry, case, of).await,
         Verdict::Duplicate(of) => Ok(Applied::unchanged(Effect::Duplicate { of })),
         // A held one stays held: whoever accepts it learns the reason.
@@ -188,7 +205,10 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
     let facts = facts::gather(entry, conversion, case.evidence, occurred_at, named, case.waited_out).await?;
     let resolved = match attribution::attribute(&facts) {
         Attribution::Resolved(resolved) => resolved,
-        Attribution::Pending(waits) => return Ok(Verdict::Pending(waits, named)),
+        Attribution::Pending(waits) => {
+            let found = named.map(|program| Found { program, affiliate: None });
+            return Ok(Verdict::Pending(waits, found));
+        }
         Attribution::Rejected(reason, passed_over) => {
             return Ok(Verdict::Rejected(reason, None, passed_over));
         }
@@ -206,15 +226,22 @@ async fn judge(entry: &Entry<'_>, case: &Case<'_>) -> Result<Verdict, LedgerErro
         return Ok(Verdict::Rejected(reason, None, resolved.passed_over));
     }
     match entry.program_at(program_id, occurred_at).await? {
-        Some(program) if !program.deleted => price(conversion, resolved, program),
+        Some(program) if !program.deleted => read(entry, conversion, occurred_at, resolved, program).await,
         _ => Ok(Verdict::Rejected(Rejection::UnknownProgram, None, resolved.passed_over)),
     }
 }
 
-fn price(conversion: &Conversion, resolved: Resolved, program: ProgramThen) -> Result<Verdict, LedgerError> {
+/// Reads the amounts and finds the types and the rate.
+async fn read(
+    entry: &Entry<'_>,
+    conversion: &Conversion,
+    occurred_at: Timestamp,
+    resolved: Resolved,
+    program: ProgramThen,
+) -> Result<Verdict, LedgerError> {
     // What a publishable key says of amounts is ignored (MONEY 3).
     let believed = conversion.authority != Authority::Publishable;
-    let entries: Vec<_> = conversion
+    let parts: Vec<_> = conversion
         .commissions
         .iter()
         .filter(|_| believed)
@@ -222,9 +249,9 @@ fn price(conversion: &Conversion, resolved: Resolved, program: ProgramThen) -> R
         .collect();
     let default_type =
         conversion.commission_type.as_deref().unwrap_or(&program.settings.default_commission_type);
-    let amounts = pricing::read_amounts(
+    let amounts = entries::read_amounts(
         conversion.amount.as_ref().filter(|_| believed),
-        &entries,
+        &parts,
         conversion.currency.as_deref().filter(|_| believed),
         program.currency,
         default_type,
@@ -235,16 +262,28 @@ fn price(conversion: &Conversion, resolved: Resolved, program: ProgramThen) -> R
     };
     let mut types = Vec::with_capacity(amounts.entries.len());
     for part in &amounts.entries {
-        let Some(kind) = program.settings.commission_type(&part.commission_type) else {
+        let kind =
+            programs::commission_type_at(entry.tx, &program, &part.commission_type, occurred_at).await?;
+        let Some(kind) = kind else {
             let detail = Some(part.commission_type.clone());
             return Ok(Verdict::Rejected(Rejection::UnknownCommissionType, detail, resolved.passed_over));
         };
-        types.push(kind.clone());
+        types.push(kind);
     }
-    if let Some(waits) = amounts.waits(program.currency) {
-        return Ok(Verdict::Pending(waits, Some(program.id)));
+    let mut rate = None;
+    if amounts.currency != program.currency {
+        let Some(found) = entry.rate(amounts.currency, program.currency, occurred_at).await? else {
+            let affiliate = Some(resolved.candidate.affiliate);
+            return Ok(Verdict::Pending(Waits::RateMissing, Some(Found { program: program.id, affiliate })));
+        };
+        let all = amounts.entries.iter().map(|part| part.sub_amount).chain([amounts.amount]);
+        let most = all.max().unwrap_or_default();
+        if in_program_currency(most, Some(&found.factor)) > in_program_currency(MAX_MINOR, None) {
+            return Ok(Verdict::Rejected(Rejection::AmountTooLarge, None, resolved.passed_over));
+        }
+        rate = Some(found);
     }
-    Ok(Verdict::Settle(Box::new(Settlement { resolved, program, amounts, types })))
+    Ok(Verdict::Settle(Box::new(Settlement { resolved, program, amounts, types, rate })))
 }
 
 /// Stores a conversion that waits. It claims its event id and, where the program is named, its external id.
@@ -252,10 +291,20 @@ async fn wait(
     entry: &mut Entry<'_>,
     case: Case<'_>,
     waits: Waits,
-    program: Option<ProgramId>,
+    found: Option<Found>,
 ) -> Result<Applied, LedgerError> {
     // Without a time: only a load of rates helps.
     let until = (waits != Waits::RateMissing).then_some(case.waits_until.0);
+    let program = found.as_ref().map(|found| found.program);
+    let affiliate = found.and_then(|found| found.affiliate);
+    if let Some(row) = &case.waiting
+        && row.status == status::PENDING
+        && row.waits_for.as_deref() == Some(waits.as_str())
+        && row.program_id == program.map(|program| program.0)
+        && row.affiliate_id == affiliate.map(|affiliate| affiliate.0)
+    {
+        return Ok(Applied::unchanged(Effect::Pending { id: row.id, waits }));
+    }
     let (id, mut row) = match &case.waiting {
         Some(row) => (row.id, row.clone().into_active_model()),
         None => {
@@ -267,6 +316,7 @@ async fn wait(
     row.waits_for = Set(Some(waits.as_str().to_owned()));
     row.waits_until = Set(until);
     row.program_id = Set(program.map(|program| program.0));
+    row.affiliate_id = Set(affiliate.map(|affiliate| affiliate.0));
     let was_pending = case.waiting.as_ref().is_some_and(|row| row.status == status::PENDING);
     if was_pending {
         claims::release(entry, id).await?;
@@ -311,8 +361,34 @@ async fn settle(
             (id, new_row(entry, &case, id, status::SETTLED)?)
         }
     };
-    let Settlement { resolved, program, amounts, types } = settlement;
-    let customer = bind_customer(entry, conversion, &resolved).await?;
+    let Settlement { resolved, program, amounts, types, rate } = settlement;
+    let occurred_at = case.occurred_at();
+    let known = customer_of(entry, conversion, &resolved).await?;
+    let customer = match (&known, &conversion.customer_id) {
+        (Some(row), _) => Some(row.clone()),
+        (None, Some(customer_id)) => {
+            let id = entry.new_id();
+            Some(customers::born(entry, id, customer_id, &resolved))
+        }
+        (None, None) => None,
+    };
+    let made = plan::price(
+        entry,
+        &Priceable {
+            program: &program,
+            rules_at: occurred_at,
+            occurred_at,
+            affiliate: resolved.candidate.affiliate,
+            customer: customer.as_ref(),
+            amount: amounts.amount,
+            currency: amounts.currency,
+            rate: rate.as_ref(),
+            entries: &amounts.entries,
+            types: &types,
+            place: Place::Last,
+        },
+    )
+    .await?;
     let mut warnings: Vec<Warning> = resolved.passed_over.iter().map(|passed| passed.warning).collect();
     if amounts.rounded {
         warnings.push(Warning::AmountRounded);
@@ -325,13 +401,16 @@ async fn settle(
     row.program_id = Set(Some(program.id.0));
     row.affiliate_id = Set(Some(resolved.candidate.affiliate.0));
     row.link_id = Set(resolved.candidate.link.map(|link| link.0));
-    row.customer_id = Set(customer);
+    row.customer_id = Set(customer.as_ref().map(|customer| customer.id));
     row.click_id = Set(resolved.click_id);
     row.amount = Set(amounts.amount);
     row.currency = Set(Some(amounts.currency.code().to_owned()));
     row.resolved_by = Set(Some(resolved.input.as_str().to_owned()));
     row.warnings = Set(json!(warnings));
     row.review = Set(resolved.review);
+    row.entries =
+        Set(serde_json::to_value(&amounts.entries).map_err(|e| LedgerError::damaged("entries", e))?);
+    row.rate = Set(serde_json::to_value(&rate).map_err(|e| LedgerError::damaged("rate", e))?);
     row.attribution =
         Set(serde_json::to_value(&resolved).map_err(|e| LedgerError::damaged("attribution", e))?);
     if case.waiting.is_some() {
@@ -340,27 +419,59 @@ async fn settle(
         conversion::Entity::insert(row).exec_without_returning(entry.tx).await?;
     }
     take_claims(entry, &case, id, Some(program.id)).await?;
-    let made = lines::NewLines {
+    let new = lines::NewLines {
         conversion: id,
-        occurred_at: case.occurred_at(),
-        affiliate: resolved.candidate.affiliate,
+        occurred_at,
         review: resolved.review,
-        program: &program,
-        amounts: &amounts,
-        types: &types,
+        program: program.id,
+        auto_approve: program.settings.auto_approve_commissions,
+        payout_delay: program.settings.payout_delay,
+        made: &made,
+        first_number: 1,
     };
-    lines::create(entry, &made).await?;
+    lines::create(entry, &new).await?;
+    if let Some(customer) = customer {
+        let new = known.is_none();
+        customers::bought(entry, customer, new, occurred_at, amounts.amount, &made).await?;
+    }
+    if !program.measured.is_empty() {
+        let factor = rate.as_ref().map(|rate| &rate.factor);
+        let added = added_by(&counted(&made, &program, factor));
+        measures::note(entry, &program, resolved.candidate.affiliate, occurred_at, &added);
+    }
+    bonuses::settled(entry, id, program.id).await?;
     let replaced = held::replace(entry, id, conversion, program.id).await?;
     let woken = refund::wake(entry, id, program.id, conversion).await?;
     Ok(Applied::changed(Effect::Settled { id, replaced, woken }))
 }
 
-/// The customer row, made and bound where the customer is new to the program (MONEY 2).
-async fn bind_customer(
-    entry: &mut Entry<'_>,
+/// What new lines add to the measures.
+fn counted<'a>(made: &'a [MadeLine], program: &ProgramThen, factor: Option<&'a Fraction>) -> Counted<'a> {
+    let regular = made.iter().filter(|made| made.kind == LineKind::Regular);
+    let lines = regular.map(|made| CountedLine {
+        commission_type: &made.line.pricing.commission_type,
+        sub_amount: made.line.pricing.original_sub_amount,
+        amount: made.line.amount,
+        currency: made.line.currency,
+        earned: made.earned,
+        // Whether it waits for review or not: it counts unless a rule stopped it.
+        status: if made.stop.is_some() { LineStatus::Disapproved } else { LineStatus::Pending },
+    });
+    Counted {
+        deleted: false,
+        refunded_whole: false,
+        factor,
+        program_currency: program.currency,
+        lines: lines.collect(),
+    }
+}
+
+/// The customer that the program knows by this id.
+async fn customer_of(
+    entry: &Entry<'_>,
     conversion: &Conversion,
     resolved: &Resolved,
-) -> Result<Option<Uuid>, LedgerError> {
+) -> Result<Option<customer::Model>, LedgerError> {
     use customer::Column;
     let Some(customer_id) = &conversion.customer_id else { return Ok(None) };
     let known = customer::Entity::find()
@@ -368,20 +479,5 @@ async fn bind_customer(
         .filter(Column::CustomerId.eq(customer_id.as_str()))
         .one(entry.tx)
         .await?;
-    if let Some(row) = known {
-        return Ok(Some(row.id));
-    }
-    let id = entry.new_id();
-    let row = customer::ActiveModel {
-        id: Set(id),
-        account_id: Set(entry.account.0),
-        program_id: Set(resolved.candidate.program.0),
-        customer_id: Set(customer_id.clone()),
-        affiliate_id: Set(resolved.candidate.affiliate.0),
-        link_id: Set(resolved.candidate.link.map(|link| link.0)),
-        created_at: Set(entry.at.0),
-        created_seq: Set(entry.seq),
-    };
-    customer::Entity::insert(row).exec_without_returning(entry.tx).await?;
-    Ok(Some(id))
+    Ok(known)
 }

@@ -2,23 +2,28 @@
 
 use std::collections::HashMap;
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, StreamTrait,
+};
 use uuid::Uuid;
 
-use super::{LedgerError, lines, programs, status};
+use super::{LedgerError, PaidLines, lines, programs, status};
 use crate::{
     domain::{
-        explanation::{self, Change, RefundFact, Step, Story},
+        bonuses::BonusPricing,
+        explanation::{self, Change, ChangeKind, RefundFact, Step, Story},
         ids::{AccountId, ProgramId},
-        reason::{LineStatus, Warning},
+        pricing::Pricing,
+        program::RefundPolicy,
+        reason::{LineKind, LineStatus, Warning},
         time::Timestamp,
     },
     store::entities::{affiliate, commission_line, conversion, line_change, program, refund},
 };
 
-/// How a line came about, step by step.
+/// How a line came about, step by step, and whether it is paid now.
 pub async fn explain(
-    db: &impl ConnectionTrait,
+    db: &(impl ConnectionTrait + StreamTrait),
     account: AccountId,
     line: Uuid,
 ) -> Result<Vec<Step>, LedgerError> {
@@ -31,51 +36,124 @@ pub async fn explain(
 }
 
 async fn story(
-    db: &impl ConnectionTrait,
+    db: &(impl ConnectionTrait + StreamTrait),
     account: AccountId,
     row: commission_line::Model,
 ) -> Result<Story, LedgerError> {
-    let read = lines::read(&row)?;
     let occurred_at = Timestamp(row.occurred_at);
-    let program_id = ProgramId(row.program_id);
-    let then = programs::at(db, account, program_id, occurred_at).await?;
-    let then = then.ok_or(LedgerError::NotFound("program"))?;
+    let kind = LineKind::parse(&row.kind).ok_or_else(|| LedgerError::damaged("kind", &row.kind))?;
+    let then = programs::at(db, account, ProgramId(row.program_id), occurred_at).await?;
     let program = program::Entity::find_by_id(row.program_id).one(db).await?;
-    let affiliate = affiliate::Entity::find_by_id(row.affiliate_id).one(db).await?;
     let conversion = match row.conversion_id {
         Some(id) => conversion::Entity::find_by_id(id).one(db).await?,
         None => None,
     };
-    let attribution = match &conversion {
-        Some(conversion) => serde_json::from_value(conversion.attribution.clone())
-            .map_err(|error| LedgerError::damaged("attribution", error))?,
-        None => None,
+    let (attribution, rate) = match &conversion {
+        Some(conversion) => (
+            serde_json::from_value(conversion.attribution.clone())
+                .map_err(|error| LedgerError::damaged("attribution", error))?,
+            serde_json::from_value(conversion.rate.clone())
+                .map_err(|error| LedgerError::damaged("rate", error))?,
+        ),
+        None => (None, None),
     };
     let changes = changes(db, &row, conversion.as_ref()).await?;
+    let paid = is_paid(db, account, &row).await?;
+    let first = changes.first();
+    let status = lines::status_of(&row)?;
+    let earner = name_of(db, row.affiliate_id).await?;
+    let referrer = match conversion.as_ref().and_then(|conversion| conversion.affiliate_id) {
+        Some(id) if id != row.affiliate_id => name_of(db, id).await?,
+        Some(_) | None => earner.clone(),
+    };
     Ok(Story {
+        kind,
         program: program.map_or_else(String::new, |row| row.slug),
-        affiliate: affiliate.map_or_else(String::new, |row| row.slug),
+        affiliate: earner,
+        referrer,
         occurred_at,
         attribution,
         warnings: match &conversion {
             Some(conversion) => own_warnings(conversion)?,
             None => Vec::new(),
         },
+        rate,
         number: row.number,
-        sub_amounts: sub_amounts(db, &row).await?,
-        pricing: read.pricing,
-        refund_policy: then.settings.refund_policy,
-        currency: read.currency,
+        lines: count_of_lines(db, &row).await?,
+        pricing: first_pricing(db, &row).await?,
+        bonus: bonus_of(&row, kind)?,
+        refund_policy: then.as_ref().map_or(RefundPolicy::Reverse, |then| then.settings.refund_policy),
+        currency: lines::currency_of(&row)?,
+        made_amount: first.map_or(row.amount, |change| change.amount_before),
         amount: row.amount,
-        status: read.status,
-        reason: row.reason,
+        status,
+        made_reason: row.reason,
+        comment: row.comment,
         created_at: Timestamp(row.created_at),
-        started_as: changes.first().map_or(read.status, |change| change.status_before),
+        started_as: first.map_or(status, |change| change.status_before),
         changes,
-        payout_delay_days: then.settings.payout_delay,
+        payout_delay_days: then.map_or(0, |then| then.settings.payout_delay),
         approved_at: row.approved_at.map(Timestamp),
         final_at: row.final_at.map(Timestamp),
+        paid,
     })
+}
+
+fn bonus_of(
+    row: &commission_line::Model,
+    kind: LineKind,
+) -> Result<Option<(String, BonusPricing)>, LedgerError> {
+    if kind != LineKind::Bonus {
+        return Ok(None);
+    }
+    let pricing = serde_json::from_value(row.pricing.clone());
+    let pricing = pricing.map_err(|error| LedgerError::damaged("pricing", error))?;
+    Ok(Some((row.commission_type.clone(), pricing)))
+}
+
+async fn is_paid(
+    db: &(impl ConnectionTrait + StreamTrait),
+    account: AccountId,
+    row: &commission_line::Model,
+) -> Result<bool, LedgerError> {
+    let now = Timestamp::now();
+    if !PaidLines::may_include(row, now) {
+        return Ok(false);
+    }
+    let lines = PaidLines::load(db, account, row.affiliate_id, &row.currency, now).await?;
+    Ok(lines.include(row))
+}
+
+async fn name_of(db: &impl ConnectionTrait, affiliate: i64) -> Result<String, LedgerError> {
+    let row = affiliate::Entity::find_by_id(affiliate).one(db).await?;
+    Ok(row.map_or_else(String::new, |row| row.slug))
+}
+
+/// The price as it was when the line was made: before its first recalculation, or what it is.
+async fn first_pricing(
+    db: &impl ConnectionTrait,
+    row: &commission_line::Model,
+) -> Result<Option<Pricing>, LedgerError> {
+    if row.conversion_id.is_none() {
+        return Ok(None);
+    }
+    let recalculated = recalculations(db, row.id).await?.into_iter().next();
+    let pricing = recalculated.map_or_else(|| row.pricing.clone(), |change| change.pricing_before);
+    serde_json::from_value(pricing).map_err(|error| LedgerError::damaged("pricing", error))
+}
+
+/// The changes that priced a line anew, in order.
+async fn recalculations(
+    db: &impl ConnectionTrait,
+    line: Uuid,
+) -> Result<Vec<line_change::Model>, LedgerError> {
+    let rows = line_change::Entity::find()
+        .filter(line_change::Column::LineId.eq(line))
+        .order_by_asc(line_change::Column::Seq)
+        .order_by_asc(line_change::Column::Number)
+        .all(db)
+        .await?;
+    Ok(rows.into_iter().filter(|change| !change.pricing_before.is_null()).collect())
 }
 
 /// The warnings that no input caused.
@@ -85,20 +163,16 @@ fn own_warnings(conversion: &conversion::Model) -> Result<Vec<Warning>, LedgerEr
     Ok(warnings.into_iter().filter(|warning| *warning == Warning::AmountRounded).collect())
 }
 
-/// The original sub amounts of all lines of the line's conversion.
-async fn sub_amounts(
+async fn count_of_lines(
     db: &impl ConnectionTrait,
     row: &commission_line::Model,
-) -> Result<Vec<i64>, LedgerError> {
-    let Some(conversion) = row.conversion_id else { return Ok(Vec::new()) };
-    commission_line::Entity::find()
+) -> Result<usize, LedgerError> {
+    let Some(conversion) = row.conversion_id else { return Ok(1) };
+    let lines = commission_line::Entity::find()
         .filter(commission_line::Column::ConversionId.eq(conversion))
-        .order_by_asc(commission_line::Column::Number)
-        .all(db)
-        .await?
-        .iter()
-        .map(|line| Ok(lines::read(line)?.pricing.original_sub_amount))
-        .collect()
+        .count(db)
+        .await?;
+    Ok(usize::try_from(lines).unwrap_or(usize::MAX))
 }
 
 async fn changes(
@@ -111,21 +185,42 @@ async fn changes(
         None => HashMap::new(),
     };
     let word = |text: &str| LineStatus::parse(text).ok_or_else(|| LedgerError::damaged("status", text));
-    line_change::Entity::find()
+    let rows = line_change::Entity::find()
         .filter(line_change::Column::LineId.eq(row.id))
         .order_by_asc(line_change::Column::Seq)
         .order_by_asc(line_change::Column::Number)
         .all(db)
-        .await?
-        .into_iter()
+        .await?;
+    // What a recalculation made of the price stands with the next one, or with the line.
+    let mut later: Vec<serde_json::Value> = rows
+        .iter()
+        .filter(|row| !row.pricing_before.is_null())
+        .map(|row| row.pricing_before.clone())
+        .collect();
+    later.push(row.pricing.clone());
+    let mut later = later.into_iter().skip(1);
+    rows.into_iter()
         .map(|change| {
+            let pricing = match change.pricing_before.is_null() {
+                true => None,
+                false => later
+                    .next()
+                    .map(serde_json::from_value)
+                    .transpose()
+                    .map_err(|error| LedgerError::damaged("pricing", error))?,
+            };
             Ok(Change {
                 at: Timestamp(change.at),
+                what: ChangeKind::parse(&change.what),
                 amount_before: change.amount_before,
                 amount_after: change.amount_after,
                 status_before: word(&change.status_before)?,
                 status_after: word(&change.status_after)?,
+                sub_amount_after: change.sub_amount_after,
+                left_after: change.left_after,
                 refund: change.refund_id.and_then(|id| refunds.get(&id).cloned()),
+                pricing,
+                comment: change.comment,
             })
         })
         .collect()

@@ -143,12 +143,35 @@ impl Intake {
         keep(tx, refused, at).await
     }
 
+    /// Looks at everything that a customer's inputs say of a click.
+    pub async fn gather(
+        &self,
+        db: &impl ConnectionTrait,
+        inputs: &Conversion,
+        at: Timestamp,
+    ) -> Result<Evidence, LedgerError> {
+        let occurred_at = inputs.occurred_at.unwrap_or(at);
+        Ok(Evidence::gather(db, &self.keys, inputs, occurred_at).await?)
+    }
+
     /// Sends a rejected event again. When it is rejected once more it stays in the list, with the new reason.
     pub async fn retry_rejected(
         &self,
         tx: &DatabaseTransaction,
         account: AccountId,
         rejected: Uuid,
+        at: Timestamp,
+    ) -> Result<Effect, LedgerError> {
+        self.retry_repaired(tx, account, rejected, None, at).await
+    }
+
+    /// As [`Self::retry_rejected`], with the event as it was `repaired`; it stays in the list as it was sent now.
+    pub async fn retry_repaired(
+        &self,
+        tx: &DatabaseTransaction,
+        account: AccountId,
+        rejected: Uuid,
+        repaired: Option<Event>,
         at: Timestamp,
     ) -> Result<Effect, LedgerError> {
         // First of all: of two who send it again at once, the second has to see what the first did.
@@ -162,10 +185,11 @@ impl Intake {
             let message = "the event was taken by an earlier retry".to_owned();
             return Err(LedgerError::NotPossible { code: "already_retried", message });
         }
-        let event: Event = serde_json::from_str(&row.event).map_err(|error| {
-            let message = format!("the event cannot be read: {error}");
-            LedgerError::NotPossible { code: "unreadable", message }
-        })?;
+        let was_repaired = repaired.is_some();
+        let event = match repaired {
+            Some(event) => event,
+            None => read_event(&row)?,
+        };
         if matches!(event.body, Body::Click(_) | Body::End) {
             let message = "only conversions and refunds can be sent again".to_owned();
             return Err(LedgerError::NotPossible { code: "not_retryable", message });
@@ -182,6 +206,9 @@ impl Intake {
             change.detail = Set(detail.clone());
             change.warnings = Set(warnings(passed_over));
             change.rejected_at = Set(at.0);
+            if was_repaired {
+                change.event = Set(to_json(&event)?.to_string());
+            }
         } else {
             change.retried_at = Set(Some(at.0));
             if let Some(stream) = key(row.edge, row.boot, row.stream) {
@@ -259,6 +286,7 @@ impl Intake {
             Effect::Settled { .. } => None,
             // Its conversion waits itself.
             Effect::Pending { .. } | Effect::Done | Effect::Held { .. } => return Ok(()),
+            Effect::Awarded { .. } => return Ok(()),
             Effect::Duplicate { .. } | Effect::Declined { .. } => return Ok(()),
         };
         let mut counts = Counts::default();
@@ -426,6 +454,17 @@ fn waiting_event(
     to_json(&Event { v: VERSION, id, origin, received_at: Timestamp(received_at), body })
 }
 
+/// The event that was rejected.
+///
+/// # Errors
+/// [`LedgerError::NotPossible`]: it is none that this version can read.
+pub fn read_event(row: &rejected_event::Model) -> Result<Event, LedgerError> {
+    serde_json::from_str(&row.event).map_err(|error| {
+        let message = format!("the event cannot be read: {error}");
+        LedgerError::NotPossible { code: "unreadable", message }
+    })
+}
+
 fn to_json(event: &Event) -> Result<serde_json::Value, LedgerError> {
     serde_json::to_value(event).map_err(|error| LedgerError::damaged("event", error))
 }
@@ -463,7 +502,7 @@ fn warnings(passed_over: &[PassedOver]) -> serde_json::Value {
 /// The outcome under which an effect is counted.
 pub fn outcome(effect: &Effect) -> Outcome {
     match effect {
-        Effect::Done | Effect::Settled { .. } => Outcome::Settled,
+        Effect::Done | Effect::Awarded { .. } | Effect::Settled { .. } => Outcome::Settled,
         Effect::Duplicate { .. } => Outcome::Duplicate,
         Effect::Pending { .. } => Outcome::Pending,
         Effect::Held { .. } => Outcome::Held,

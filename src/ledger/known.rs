@@ -2,16 +2,24 @@
 //!
 //! Of what has a history the newest is kept: most events are younger than it. What an older event needs is asked for.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, HashSet, hash_map::Entry},
+    sync::Arc,
+};
 
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, QueryFilter};
+use uuid::Uuid;
 
 use super::{
     LedgerError,
+    bonuses::{self, Bonus},
+    overrides::KnownOverrides,
+    people::Belongings,
     programs::{self, EVERY_PROGRAM, ProgramThen},
 };
 use crate::{
     domain::{
+        calendar::{Span, Zone},
         ids::{AccountId, AffiliateId, LinkId, ProgramId},
         reason::Standing,
         time::Timestamp,
@@ -21,15 +29,49 @@ use crate::{
 
 #[derive(Default)]
 pub(super) struct Known {
+    zones: HashMap<AccountId, Zone>,
     slugs: HashMap<(AccountId, String), Option<ProgramId>>,
     /// The newest version, and since when it is in force.
     programs: HashMap<(AccountId, ProgramId), Option<(Timestamp, ProgramThen)>>,
     /// The newest standing, and since when.
     standings: HashMap<(i64, AffiliateId), Option<(Timestamp, Standing)>>,
     links: HashMap<(AccountId, LinkId), Option<link::Model>>,
+    pub belongings: Belongings,
+    pub overrides: KnownOverrides,
+    bonuses: HashMap<ProgramId, Arc<[Bonus]>>,
+    /// Intervals of bonuses that were opened.
+    opened: HashSet<(Uuid, Span)>,
 }
 
 impl Known {
+    pub fn zone(&self, account: AccountId) -> Option<Zone> {
+        self.zones.get(&account).cloned()
+    }
+
+    pub fn remember_zone(&mut self, account: AccountId, zone: Zone) -> Zone {
+        self.zones.insert(account, zone.clone());
+        zone
+    }
+
+    /// The bonuses of a program, deleted or not.
+    pub async fn bonuses(
+        &mut self,
+        tx: &DatabaseTransaction,
+        program: ProgramId,
+    ) -> Result<Arc<[Bonus]>, LedgerError> {
+        if let Some(known) = self.bonuses.get(&program) {
+            return Ok(known.clone());
+        }
+        let bonuses: Arc<[Bonus]> = bonuses::of_program(tx, program).await?.into();
+        self.bonuses.insert(program, bonuses.clone());
+        Ok(bonuses)
+    }
+
+    /// Whether this interval of a bonus was not opened before.
+    pub fn note_opened(&mut self, bonus: Uuid, span: Span) -> bool {
+        self.opened.insert((bonus, span))
+    }
+
     /// The program of a slug, unless it was deleted.
     pub async fn program_named(
         &mut self,

@@ -4,10 +4,15 @@
 //! account's journal, all in the caller's transaction. "Before" in the rules means a lower `seq`. A command that
 //! changes nothing (a repeat, a rejected event) takes no place in the order and is not journaled.
 
+mod adjustments;
+pub mod bonuses;
 mod case;
 mod claims;
 mod command;
 mod conversion;
+mod corrections;
+mod counts;
+mod customers;
 mod error;
 mod evidence;
 mod explain;
@@ -17,6 +22,11 @@ pub mod intake;
 mod journal;
 mod known;
 mod lines;
+mod measures;
+mod overrides;
+mod payments;
+mod people;
+mod plan;
 mod posting;
 mod programs;
 mod refund;
@@ -26,12 +36,18 @@ mod status;
 pub mod verify;
 mod work;
 
-pub use command::{Command, PutAffiliate, PutCoupon, PutLink, PutProgram, Terms};
+pub use command::{
+    Adjust, Command, Pay, PayoutEnd, PutAffiliate, PutBonus, PutCoupon, PutGroup, PutLink, PutOverride,
+    PutProgram, RulesOf, Terms, Whose,
+};
+pub use customers::recurring_cap;
 pub use error::LedgerError;
 pub use evidence::{ClickProof, Evidence, ProvenClick};
 pub use explain::explain;
 pub use intake::Intake;
 use journal::Entry;
+pub use overrides::subject as override_subject;
+pub use payments::{PaidLines, not_final};
 use sea_orm::DatabaseTransaction;
 use uuid::Uuid;
 pub use work::Work;
@@ -80,6 +96,10 @@ pub enum Effect {
     /// A held conversion was declined.
     Declined {
         id: Uuid,
+    },
+    /// These lines were made for a bonus; none: there was nothing to award, or it is worth nothing.
+    Awarded {
+        lines: Vec<Uuid>,
     },
     /// It was not taken, and claims nothing.
     Rejected {
@@ -136,6 +156,11 @@ async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, Le
         Command::DeleteLink { link } => rules::delete_link(entry, *link).await?,
         Command::PutCoupon(put) => rules::put_coupon(entry, put).await?,
         Command::DeleteCoupon { coupon } => rules::delete_coupon(entry, *coupon).await?,
+        Command::PutGroup(put) => people::put_group(entry, put).await?,
+        Command::DeleteGroup { group } => people::delete_group(entry, *group).await?,
+        Command::SetGroup { affiliate, group } => people::set_group(entry, *affiliate, *group).await?,
+        Command::SetParent { affiliate, parent } => people::set_parent(entry, *affiliate, *parent).await?,
+        Command::PutOverride(put) => overrides::put(entry, put).await?,
         Command::Receive { event, evidence, terms } => match &event.body {
             Body::Conversion(body) => {
                 return conversion::receive(entry, event, body, evidence, *terms).await;
@@ -153,6 +178,39 @@ async fn execute(entry: &mut Entry<'_>, command: &Command) -> Result<Applied, Le
         Command::DeclineHeld { conversion } => return held::decline(entry, *conversion).await,
         Command::ApproveLine { line } => return lines::review(entry, *line, Decision::Approve).await,
         Command::DisapproveLine { line } => return lines::review(entry, *line, Decision::Disapprove).await,
+        Command::ReopenLine { line } => return lines::review(entry, *line, Decision::Reopen).await,
+        Command::EditLine { line, amount, comment } => {
+            return lines::edit(entry, *line, *amount, comment.as_deref()).await;
+        }
+        Command::EditConversion { conversion, amount } => {
+            corrections::edit(entry, *conversion, *amount).await?;
+        }
+        Command::Recalculate { conversion, rules } => {
+            corrections::recalculate(entry, *conversion, *rules).await?;
+        }
+        Command::DeleteConversion { conversion } => corrections::delete(entry, *conversion).await?,
+        Command::CreateCustomer { id, inputs, track, evidence } => {
+            return customers::create(entry, *id, inputs, *track, evidence).await;
+        }
+        Command::MoveCustomer { customer, affiliate, link } => {
+            customers::move_to(entry, *customer, *affiliate, *link).await?;
+        }
+        Command::SetCanceled { customer, canceled } => {
+            return customers::set_canceled(entry, *customer, *canceled).await;
+        }
+        Command::PutBonus(put) => bonuses::put(entry, put).await?,
+        Command::DeleteBonus { bonus } => bonuses::delete(entry, *bonus).await?,
+        Command::AwardBonus { bonus, affiliate, interval } => {
+            return bonuses::award(entry, *bonus, *affiliate, *interval).await;
+        }
+        Command::Adjust(adjust) => adjustments::adjust(entry, adjust).await?,
+        Command::RecordPayment(pay) => payments::record(entry, pay).await?,
+        Command::CancelPayment { payment } => payments::cancel(entry, *payment).await?,
+        Command::CreatePayout(pay) => payments::create_payout(entry, pay).await?,
+        Command::EndPayout { payout, end } => payments::end_payout(entry, *payout, *end).await?,
+        Command::SetPayoutMinimum { currency, amount } => {
+            payments::set_minimum(entry, *currency, *amount).await?;
+        }
     }
     Ok(Applied::changed(Effect::Done))
 }

@@ -10,7 +10,8 @@ use crate::{
     domain::{
         amount::Currency,
         ids::{AccountId, AffiliateId, ProgramId},
-        program::ProgramSettings,
+        measures::Kept,
+        program::{CommissionType, ProgramSettings},
         reason::Standing,
         time::Timestamp,
     },
@@ -27,6 +28,8 @@ pub(super) struct ProgramThen {
     pub currency: Currency,
     pub version: i32,
     pub settings: ProgramSettings,
+    /// Measures that its rules ask for.
+    pub measured: Vec<Kept>,
     /// It takes no new conversions; what it owes stays.
     pub deleted: bool,
 }
@@ -103,12 +106,62 @@ pub(super) async fn at(
         .order_by_desc(Column::Version)
         .one(db)
         .await?;
-    let version = match in_force {
-        Some(version) => Some(version),
-        None => versions().order_by_asc(Column::StartsAt).order_by_asc(Column::Version).one(db).await?,
-    };
-    let version = version.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
-    then(&row, version).map(Some)
+    if let Some(version) = in_force {
+        return then(&row, version).map(Some);
+    }
+    let first = versions().order_by_asc(Column::StartsAt).order_by_asc(Column::Version).one(db).await?;
+    let first = first.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
+    let mut program = then(&row, first)?;
+    // Settings and types were as in the first, levels and caps were not.
+    program.settings.levels.clear();
+    program.settings.caps.clear();
+    Ok(Some(program))
+}
+
+/// The start of the version in force now, and the number of the last one written.
+pub(super) async fn last_versions(
+    db: &impl ConnectionTrait,
+    id: ProgramId,
+) -> Result<(Timestamp, i32), LedgerError> {
+    use program_version::Column;
+    let last = program_version::Entity::find()
+        .select_only()
+        .column_as(Column::StartsAt.max(), "starts_at")
+        .column_as(Column::Version.max(), "version")
+        .filter(Column::ProgramId.eq(id.0))
+        .into_tuple::<(Option<i64>, Option<i32>)>()
+        .one(db)
+        .await?;
+    match last {
+        Some((Some(starts_at), Some(version))) => Ok((Timestamp(starts_at), version)),
+        Some((None, _) | (_, None)) | None => Err(LedgerError::damaged("program", "it has no version")),
+    }
+}
+
+/// A commission type as it was at a time: of the version that was in force; else, where no version up to then had it, of
+/// the first that has it (MONEY 1). `program` is the program at that time.
+pub(super) async fn commission_type_at(
+    db: &impl ConnectionTrait,
+    program: &ProgramThen,
+    identifier: &str,
+    time: Timestamp,
+) -> Result<Option<CommissionType>, LedgerError> {
+    if let Some(found) = program.settings.commission_type(identifier) {
+        return Ok(Some(found.clone()));
+    }
+    let versions = program_version::Entity::find()
+        .filter(program_version::Column::ProgramId.eq(program.id.0))
+        .order_by_asc(program_version::Column::StartsAt)
+        .order_by_asc(program_version::Column::Version)
+        .all(db)
+        .await?;
+    for version in versions {
+        let starts_at = Timestamp(version.starts_at);
+        if let Some(found) = read_settings(version.settings)?.commission_type(identifier) {
+            return Ok((starts_at > time).then(|| found.clone()));
+        }
+    }
+    Ok(None)
 }
 
 /// The newest version of a program, and since when it is in force.
@@ -137,6 +190,8 @@ fn then(row: &program::Model, version: program_version::Model) -> Result<Program
         currency: row.currency.parse().map_err(|error| LedgerError::damaged("currency", error))?,
         version: version.version,
         settings: read_settings(version.settings)?,
+        measured: serde_json::from_value(row.measured.clone())
+            .map_err(|error| LedgerError::damaged("measures", error))?,
         deleted: row.deleted_at.is_some(),
     })
 }

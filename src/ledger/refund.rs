@@ -1,27 +1,28 @@
 //! Refunds (MONEY 8): found, checked, taken off every line of their conversion.
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
-    QueryOrder, Set, sea_query::Expr,
+    ActiveModelTrait, ColumnTrait, Condition, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, Set,
+    sea_query::Expr,
 };
 use uuid::Uuid;
 
 use super::{
-    Applied, Effect, LedgerError, Terms, Woken,
+    Applied, Effect, LedgerError, Terms, Woken, case,
     claims::{self, Claim},
     journal::Entry,
-    lines, programs, status,
+    lines::{self, Change},
+    measures, programs, status,
 };
 use crate::{
     domain::{
         amount::{AmountError, Currency},
         ids::{Prefix, ProgramId},
         reason::{ConversionKind, Rejection, Waits},
-        refunds::{self, RefundableLine, Refunded},
+        refunds::{self, Refundable, RefundableLine, Refunded},
         time::Timestamp,
     },
     events::{Conversion, Event, Refund},
-    store::entities::{conversion, refund},
+    store::entities::{commission_line, conversion, refund},
 };
 
 /// Where a refund's conversion was looked for, and what was found.
@@ -48,7 +49,7 @@ enum Verdict {
 
 struct Settlement {
     conversion: conversion::Model,
-    lines: Vec<crate::store::entities::commission_line::Model>,
+    lines: Vec<commission_line::Model>,
     refunded: Refunded,
 }
 
@@ -202,6 +203,9 @@ async fn by_id(entry: &Entry<'_>, id: Uuid, claim: Option<String>) -> Result<Tar
     Ok(match row {
         Some(row) if row.status == status::SETTLED => Target::Settled(Box::new(row)),
         Some(row) if status::is_waiting(&row) => Target::Waiting { id, claim },
+        Some(row) if row.status == status::DELETED => {
+            Target::Impossible(Rejection::ConversionDeleted, "the conversion was deleted".to_owned())
+        }
         Some(_) => missing("the conversion was not taken"),
         None => Target::Awaited { id: Some(id), claim: None },
     })
@@ -235,26 +239,35 @@ async fn judge(
             return Ok(Verdict::Rejected(reason, None));
         }
     };
-    let earlier = refund::Entity::find()
-        .filter(refund::Column::ConversionId.eq(conversion.id))
-        .filter(refund::Column::Status.eq(status::SETTLED))
-        .count(entry.tx)
-        .await?;
     let program_id = ProgramId(conversion.program_id.ok_or_else(|| damaged("program"))?);
     let then = Timestamp(conversion.occurred_at);
     let program = entry.program_at(program_id, then).await?;
     let policy = program.ok_or_else(|| damaged("program"))?.settings.refund_policy;
     let lines = lines::of_conversion(entry, conversion.id).await?;
-    let refundable = lines
-        .iter()
-        .map(|row| Ok(RefundableLine { amount: row.amount, pricing: lines::read(row)?.pricing }))
-        .collect::<Result<Vec<_>, LedgerError>>()?;
-    let worked =
-        refunds::refund(conversion.amount, conversion.refunded, asked, policy, earlier > 0, &refundable);
+    let refundable = lines.iter().map(refundable).collect::<Result<Vec<_>, LedgerError>>()?;
+    let entries: Vec<i64> = case::entries_of(&conversion)?.iter().map(|part| part.sub_amount).collect();
+    let worked = refunds::refund(
+        &Refundable {
+            amount: conversion.amount,
+            refunded: conversion.refunded,
+            refunded_whole: conversion.refunded_whole,
+            entries: &entries,
+            policy,
+            lines: &refundable,
+        },
+        asked,
+    );
     Ok(match worked {
         Ok(refunded) => Verdict::Settle(Box::new(Settlement { conversion, lines, refunded })),
         Err(reason) => Verdict::Rejected(reason, None),
     })
+}
+
+/// A stored line as the rules of refunds see it.
+pub(super) fn refundable(row: &commission_line::Model) -> Result<RefundableLine, LedgerError> {
+    let lines::Read { pricing, set, .. } = lines::read(row)?;
+    let entry = usize::try_from(row.entry - 1).map_err(|error| LedgerError::damaged("entry", error))?;
+    Ok(RefundableLine { entry, amount: row.amount, pricing, set })
 }
 
 async fn settle(entry: &mut Entry<'_>, id: Uuid, settlement: Settlement) -> Result<(), LedgerError> {
@@ -271,13 +284,25 @@ async fn settle(entry: &mut Entry<'_>, id: Uuid, settlement: Settlement) -> Resu
         ..Default::default()
     };
     row.update(entry.tx).await?;
+    let before = measures::before(entry, &conversion).await?;
+    let of = conversion.id;
+    let left = conversion.amount - refunded.refunded_in_all;
     let mut conversion = conversion.into_active_model();
     conversion.refunded = Set(refunded.refunded_in_all);
+    conversion.refunded_whole = Set(refunded.whole);
     conversion.update(entry.tx).await?;
     for (line, after) in lines.into_iter().zip(refunded.lines) {
-        lines::refund(entry, line, id, after).await?;
+        let change = Change {
+            amount: after.amount,
+            sub_amount: after.sub_amount,
+            what: "refunded",
+            refund: Some(id),
+            left: Some(left),
+            ..Change::of(&line)?
+        };
+        lines::apply(entry, line, change).await?;
     }
-    Ok(())
+    measures::follow(entry, of, before).await
 }
 
 /// Applies the refunds that came before their conversion, in the order of their arrival.

@@ -1,25 +1,29 @@
 //! Applies the journal to an empty store and compares everything that is money.
 //!
-//! The journal alone must rebuild every version of the rules, conversion, refund, claim, customer, line, change, posting
-//! and balance, ids included: whatever differs was written past the ledger, or a rule has changed without a version.
+//! The journal alone must rebuild every version of the rules, conversion, refund, claim, customer, line, change, posting,
+//! balance, payment and payout minimum, ids included: whatever differs was written past the ledger, or a rule has
+//! changed without a version.
 
 use std::{cmp::Ordering, pin::pin};
 
 use futures_util::TryStreamExt;
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, Iterable,
-    ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Select, Set, StreamTrait, Value,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel,
+    Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QueryOrder, QuerySelect, Select, Set, StreamTrait,
+    Value,
 };
 use uuid::Uuid;
 
-use super::{Command, LedgerError, apply};
+use super::{Command, LedgerError, Work, journal::LookedUp};
 use crate::{
     domain::{ids::AccountId, time::Timestamp},
     store::{
-        Store, accounts,
+        self, Store, accounts,
         entities::{
-            account, balance, claim, commission_line, conversion, customer, journal_entry, line_change,
-            posting, program_version, refund, standing,
+            account, affiliate_group, balance, bonus, bonus_award, bonus_version, cancellation, claim,
+            commission_line, conversion, customer, customer_count, journal_entry, line_change, membership,
+            override_rule, override_version, payment, payout_minimum, posting, program_version, refund,
+            standing, upline,
         },
     },
 };
@@ -58,12 +62,24 @@ where
     compare::<claim::Entity>(original, copy, "claim", &mut report).await?;
     compare::<program_version::Entity>(original, copy, "program version", &mut report).await?;
     compare::<standing::Entity>(original, copy, "standing", &mut report).await?;
+    compare::<affiliate_group::Entity>(original, copy, "group", &mut report).await?;
+    compare::<membership::Entity>(original, copy, "membership", &mut report).await?;
+    compare::<upline::Entity>(original, copy, "upline", &mut report).await?;
+    compare::<override_rule::Entity>(original, copy, "override", &mut report).await?;
+    compare::<override_version::Entity>(original, copy, "override version", &mut report).await?;
     compare::<refund::Entity>(original, copy, "refund", &mut report).await?;
     compare::<customer::Entity>(original, copy, "customer", &mut report).await?;
+    compare::<customer_count::Entity>(original, copy, "customer count", &mut report).await?;
+    compare::<cancellation::Entity>(original, copy, "cancellation", &mut report).await?;
     compare::<commission_line::Entity>(original, copy, "commission line", &mut report).await?;
     compare::<line_change::Entity>(original, copy, "line change", &mut report).await?;
     compare::<posting::Entity>(original, copy, "posting", &mut report).await?;
+    compare::<bonus::Entity>(original, copy, "bonus", &mut report).await?;
+    compare::<bonus_version::Entity>(original, copy, "bonus version", &mut report).await?;
+    compare::<bonus_award::Entity>(original, copy, "bonus award", &mut report).await?;
     compare::<balance::Entity>(original, copy, "balance", &mut report).await?;
+    compare::<payment::Entity>(original, copy, "payment", &mut report).await?;
+    compare::<payout_minimum::Entity>(original, copy, "payout minimum", &mut report).await?;
     Ok(report)
 }
 
@@ -106,12 +122,26 @@ async fn replay_account(
             report.commands += 1;
             let command: Command = serde_json::from_value(entry.command)
                 .map_err(|error| LedgerError::damaged("command", error))?;
-            if let Err(error) = apply(&tx, id, Timestamp(entry.at), &command).await {
+            if let Err(error) = again(&tx, id, Timestamp(entry.at), &command, entry.looked_up).await {
                 report.differ(format!("account {id}, seq {seq}: the command fails on replay: {error}"));
             }
         }
         tx.commit().await?;
     }
+}
+
+async fn again(
+    tx: &DatabaseTransaction,
+    account: AccountId,
+    at: Timestamp,
+    command: &Command,
+    looked_up: serde_json::Value,
+) -> Result<(), LedgerError> {
+    let looked_up: Option<LookedUp> =
+        serde_json::from_value(looked_up).map_err(|error| LedgerError::damaged("rates", error))?;
+    let mut work = Work::new(tx);
+    work.apply_again(account, at, command, looked_up.unwrap_or_default()).await?;
+    work.finish().await
 }
 
 impl Replay {
@@ -134,8 +164,8 @@ where
     E: EntityTrait,
     E::Model: ModelTrait<Entity = E> + Compared + PartialEq + std::fmt::Debug + Send + Sync,
 {
-    let mut left = pin!(ordered::<E>().stream(original).await?);
-    let mut right = pin!(ordered::<E>().stream(copy.reader()).await?);
+    let mut left = pin!(ordered::<E>(original).stream(original).await?);
+    let mut right = pin!(ordered::<E>(copy.reader()).stream(copy.reader()).await?);
     let (mut stored, mut again) = (left.try_next().await?, right.try_next().await?);
     loop {
         let order = match (&stored, &again) {
@@ -171,8 +201,18 @@ where
     }
 }
 
-fn ordered<E: EntityTrait>() -> Select<E> {
-    E::PrimaryKey::iter().fold(E::find(), |select, part| select.order_by_asc(part.into_column()))
+fn ordered<E>(db: &impl ConnectionTrait) -> Select<E>
+where
+    E: EntityTrait<Model: Compared>,
+{
+    E::PrimaryKey::iter().fold(E::find(), |select, part| {
+        let column = part.into_column();
+        if E::Model::FREE_TEXT {
+            select.order_by_asc(store::byte_order(db, column))
+        } else {
+            select.order_by_asc(column)
+        }
+    })
 }
 
 /// A part of a primary key, in the order in which databases sort it.
@@ -180,7 +220,7 @@ fn ordered<E: EntityTrait>() -> Select<E> {
 enum KeyPart {
     Number(i64),
     Id(Uuid),
-    /// Hex digits and fixed words in one case: every collation sorts them alike.
+    /// Hex digits and fixed words in one case, which every collation sorts alike, unless the table says otherwise.
     Text(String),
 }
 
@@ -201,6 +241,9 @@ fn name<M: ModelTrait>(row: &M) -> String {
 
 /// A row as far as the journal knows it.
 trait Compared: Clone {
+    /// Whether texts of its key are more than hex digits and fixed words.
+    const FREE_TEXT: bool = false;
+
     #[must_use]
     fn compared(self) -> Self {
         self
@@ -208,13 +251,28 @@ trait Compared: Clone {
 }
 
 impl Compared for customer::Model {}
+impl Compared for cancellation::Model {}
 impl Compared for claim::Model {}
 impl Compared for commission_line::Model {}
 impl Compared for line_change::Model {}
 impl Compared for posting::Model {}
 impl Compared for balance::Model {}
+impl Compared for payment::Model {}
+impl Compared for payout_minimum::Model {}
+impl Compared for bonus::Model {}
+impl Compared for bonus_version::Model {}
+impl Compared for bonus_award::Model {}
 impl Compared for program_version::Model {}
 impl Compared for standing::Model {}
+impl Compared for affiliate_group::Model {}
+impl Compared for membership::Model {}
+impl Compared for upline::Model {}
+impl Compared for override_rule::Model {}
+impl Compared for override_version::Model {}
+
+impl Compared for customer_count::Model {
+    const FREE_TEXT: bool = true;
+}
 
 impl Compared for conversion::Model {
     fn compared(mut self) -> Self {

@@ -10,22 +10,32 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{
-    LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, journal::Entry, programs::EVERY_PROGRAM,
+    LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, bonuses,
+    journal::Entry,
+    measures, overrides,
+    programs::{self, EVERY_PROGRAM},
     status,
 };
 use crate::{
     domain::{
+        bonuses::{BonusMeasure, BonusSettings},
         ids::{AffiliateId, LinkId, ProgramId},
+        measures::asked_by,
         reason::Standing,
     },
     store::{
-        entities::{affiliate, conversion, coupon, enrolment, link, program, program_version, standing},
+        entities::{
+            affiliate, bonus, conversion, coupon, enrolment, link, program, program_version, standing,
+        },
         publish,
     },
 };
 
-pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(), LedgerError> {
+/// Creates a program, or writes the next version of its settings. A backdated one is in force from its time on, until
+/// the one that began after it; the program's row, and so what edges are told, follows what is in force now.
+pub(super) async fn put_program(entry: &mut Entry<'_>, put: &PutProgram) -> Result<(), LedgerError> {
     let settings = serde_json::to_value(&put.settings).map_err(|e| LedgerError::damaged("settings", e))?;
+    let starts_at = put.from.unwrap_or(entry.at);
     let known = program::Entity::find_by_id(put.id.0).one(entry.tx).await?;
     let version = match known {
         None => {
@@ -38,6 +48,7 @@ pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(
                 settings: Set(settings.clone()),
                 // A secret is no command: who may know the sealing keys makes it.
                 pixel_secret: Set(String::new()),
+                measured: Set(json!([])),
                 created_at: Set(entry.at.0),
                 updated_at: Set(entry.at.0),
                 deleted_at: Set(None),
@@ -52,17 +63,17 @@ pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(
             return Err(LedgerError::NotFound("program"));
         }
         Some(row) => {
-            if row.currency != put.currency.code() && has_conversions(entry, put.id).await? {
-                return Err(LedgerError::Conflict {
-                    field: "currency",
-                    message: "cannot change once the program has a conversion",
-                });
+            if row.currency != put.currency.code() {
+                check_change_of_currency(entry, put.id).await?;
             }
-            let version = row.version + 1;
+            let (in_force, last) = programs::last_versions(entry.tx, put.id).await?;
+            let version = last + 1;
             let mut change = row.into_active_model();
             change.currency = Set(put.currency.code().to_owned());
-            change.version = Set(version);
-            change.settings = Set(settings.clone());
+            if in_force <= starts_at {
+                change.version = Set(version);
+                change.settings = Set(settings.clone());
+            }
             change.updated_at = Set(entry.at.0);
             change.update(entry.tx).await?;
             version
@@ -72,12 +83,45 @@ pub(super) async fn put_program(entry: &Entry<'_>, put: &PutProgram) -> Result<(
         program_id: Set(put.id.0),
         version: Set(version),
         account_id: Set(entry.account.0),
-        starts_at: Set(entry.at.0),
+        starts_at: Set(starts_at.0),
         settings: Set(settings),
         seq: Set(entry.seq),
     };
     program_version::Entity::insert(row).exec_without_returning(entry.tx).await?;
+    measures::keep(entry, put.id, &asked_by(&put.settings)).await?;
     Ok(publish::program(entry.tx, put.id).await?)
+}
+
+/// What was priced in a currency, or is written in it, would become another amount.
+async fn check_change_of_currency(entry: &Entry<'_>, program: ProgramId) -> Result<(), LedgerError> {
+    let message = if has_conversions(entry, program).await? {
+        "cannot change once the program has a conversion"
+    } else if overrides::any_holds_amounts(entry, program).await? {
+        "cannot change while overrides hold amounts of it"
+    } else if bonus_holds_amounts(entry, program).await? {
+        "cannot change while bonuses hold amounts of it"
+    } else {
+        return Ok(());
+    };
+    Err(LedgerError::Conflict { field: "currency", message })
+}
+
+async fn bonus_holds_amounts(entry: &Entry<'_>, program: ProgramId) -> Result<bool, LedgerError> {
+    let rows = bonus::Entity::find()
+        .filter(bonus::Column::ProgramId.eq(program.0))
+        .filter(bonus::Column::DeletedAt.is_null())
+        .all(entry.tx)
+        .await?;
+    for row in rows {
+        let settings: BonusSettings =
+            serde_json::from_value(row.settings).map_err(|error| LedgerError::damaged("bonus", error))?;
+        let in_amounts = settings.measure == BonusMeasure::ConversionAmount
+            || settings.targets.iter().any(|target| target.pays.is_amount());
+        if in_amounts {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 async fn has_conversions(entry: &Entry<'_>, program: ProgramId) -> Result<bool, LedgerError> {
@@ -85,7 +129,7 @@ async fn has_conversions(entry: &Entry<'_>, program: ProgramId) -> Result<bool, 
         .filter(conversion::Column::AccountId.eq(entry.account.0))
         .filter(conversion::Column::ProgramId.eq(program.0))
         // What is held is anybody's word.
-        .filter(conversion::Column::Status.is_in([status::SETTLED, status::PENDING]))
+        .filter(conversion::Column::Status.is_in([status::SETTLED, status::PENDING, status::DELETED]))
         .count(entry.tx)
         .await?;
     Ok(found > 0)
@@ -98,7 +142,7 @@ pub(super) async fn delete_program(entry: &Entry<'_>, id: ProgramId) -> Result<(
     Ok(publish::program(entry.tx, id).await?)
 }
 
-pub(super) async fn put_affiliate(entry: &Entry<'_>, put: &PutAffiliate) -> Result<(), LedgerError> {
+pub(super) async fn put_affiliate(entry: &mut Entry<'_>, put: &PutAffiliate) -> Result<(), LedgerError> {
     let known = affiliate::Entity::find_by_id(put.id.0).one(entry.tx).await?;
     let suspension_changes = match known {
         None => {
@@ -133,6 +177,9 @@ pub(super) async fn put_affiliate(entry: &Entry<'_>, put: &PutAffiliate) -> Resu
     if suspension_changes {
         let standing = if put.suspended { Standing::Suspended } else { Standing::Approved };
         write_standing(entry, put.id, EVERY_PROGRAM, standing).await?;
+        if !put.suspended {
+            bonuses::stands_anew(entry, None, put.id).await?;
+        }
     }
     Ok(publish::affiliate(entry.tx, put.id).await?)
 }
@@ -147,13 +194,14 @@ pub(super) async fn delete_affiliate(entry: &Entry<'_>, id: AffiliateId) -> Resu
 }
 
 pub(super) async fn set_standing(
-    entry: &Entry<'_>,
+    entry: &mut Entry<'_>,
     program: ProgramId,
     affiliate: AffiliateId,
     standing: Standing,
 ) -> Result<(), LedgerError> {
     find_program(entry, program).await?;
     find_affiliate(entry, affiliate).await?;
+    let (before, _) = entry.standings(program, affiliate, entry.at).await?;
     let row = enrolment::ActiveModel {
         program_id: Set(program.0),
         affiliate_id: Set(affiliate.0),
@@ -171,6 +219,9 @@ pub(super) async fn set_standing(
         .exec_without_returning(entry.tx)
         .await?;
     write_standing(entry, affiliate, program.0, standing).await?;
+    if before == Some(Standing::Suspended) && standing != Standing::Suspended {
+        bonuses::stands_anew(entry, Some(program), affiliate).await?;
+    }
     Ok(publish::affiliate(entry.tx, affiliate).await?)
 }
 
@@ -298,7 +349,7 @@ pub(super) async fn delete_coupon(entry: &Entry<'_>, id: Uuid) -> Result<(), Led
     Ok(())
 }
 
-async fn find_program(entry: &Entry<'_>, id: ProgramId) -> Result<program::Model, LedgerError> {
+pub(super) async fn find_program(entry: &Entry<'_>, id: ProgramId) -> Result<program::Model, LedgerError> {
     let row = program::Entity::find_by_id(id.0)
         .filter(program::Column::AccountId.eq(entry.account.0))
         .filter(program::Column::DeletedAt.is_null())
@@ -307,7 +358,10 @@ async fn find_program(entry: &Entry<'_>, id: ProgramId) -> Result<program::Model
     row.ok_or(LedgerError::NotFound("program"))
 }
 
-async fn find_affiliate(entry: &Entry<'_>, id: AffiliateId) -> Result<affiliate::Model, LedgerError> {
+pub(super) async fn find_affiliate(
+    entry: &Entry<'_>,
+    id: AffiliateId,
+) -> Result<affiliate::Model, LedgerError> {
     let row = affiliate::Entity::find_by_id(id.0)
         .filter(affiliate::Column::AccountId.eq(entry.account.0))
         .filter(affiliate::Column::DeletedAt.is_null())

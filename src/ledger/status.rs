@@ -10,6 +10,7 @@ pub const DECLINED: &str = "declined";
 pub const REPLACED: &str = "replaced";
 /// It waited in vain.
 pub const REJECTED: &str = "rejected";
+pub const DELETED: &str = "deleted";
 
 /// Whether a refund that names this conversion still has to wait for it.
 pub(super) fn is_waiting(row: &conversion::Model) -> bool {

@@ -2,6 +2,8 @@
 //!
 //! While others write, hand over a transaction: it sees one state of the store from beginning to end.
 
+mod payments;
+
 use std::collections::BTreeMap;
 
 use sea_orm::{
@@ -24,6 +26,8 @@ pub struct Verification {
     pub postings: u64,
     pub balances: u64,
     pub lines: u64,
+    /// Payments and payouts.
+    pub payments: u64,
     /// Sentences, one for each thing that does not add up.
     pub differences: Vec<String>,
 }
@@ -40,6 +44,7 @@ pub async fn verify(db: &impl ConnectionTrait) -> Result<Verification, DbErr> {
     let sums = add_up(db, &mut found).await?;
     compare_balances(db, &sums, &mut found).await?;
     compare_lines(db, &mut found).await?;
+    payments::compare(db, &mut found).await?;
     Ok(found)
 }
 

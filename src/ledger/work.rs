@@ -10,7 +10,12 @@ use sea_orm::{
     sea_query::{Expr, OnConflict},
 };
 
-use super::{Command, Effect, LedgerError, execute, journal::Entry, known::Known};
+use super::{
+    Command, Effect, LedgerError, bonuses, counts, execute,
+    journal::{Entry, LookedUp},
+    known::Known,
+    measures,
+};
 use crate::{
     domain::{ids::AccountId, time::Timestamp},
     store::{
@@ -38,6 +43,8 @@ pub(super) struct Ends {
     pub journal: Vec<journal_entry::ActiveModel>,
     pub postings: Vec<posting::ActiveModel>,
     pub balances: BTreeMap<BalanceKey, i64>,
+    pub measures: measures::Moved,
+    pub counts: counts::Moved,
 }
 
 impl std::fmt::Debug for Work<'_> {
@@ -58,22 +65,46 @@ impl<'a> Work<'a> {
         at: Timestamp,
         command: &Command,
     ) -> Result<Effect, LedgerError> {
+        self.apply_at(account, at, command, None).await
+    }
+
+    /// Lets a command of the journal take effect again, with what it had looked up.
+    pub(super) async fn apply_again(
+        &mut self,
+        account: AccountId,
+        at: Timestamp,
+        command: &Command,
+        looked_up: LookedUp,
+    ) -> Result<Effect, LedgerError> {
+        self.apply_at(account, at, command, Some(looked_up)).await
+    }
+
+    async fn apply_at(
+        &mut self,
+        account: AccountId,
+        at: Timestamp,
+        command: &Command,
+        replayed: Option<LookedUp>,
+    ) -> Result<Effect, LedgerError> {
         let known = std::mem::take(&mut self.known);
-        let mut entry = Entry::begin(self.tx, account, at, known, std::mem::take(&mut self.ends)).await?;
-        let applied = execute(&mut entry, command).await?;
+        let ends = std::mem::take(&mut self.ends);
+        let mut entry = Entry::begin(self.tx, account, at, known, ends, replayed).await?;
+        // On the heap: the states of all commands together are too large for the stack of a thread.
+        let applied = Box::pin(execute(&mut entry, command)).await?;
+        if command.changes_rules() {
+            entry.forget_rules();
+        }
         if applied.changed {
+            bonuses::after(&mut entry).await?;
             entry.write(command)?;
         }
         (self.known, self.ends) = entry.end();
-        if command.changes_rules() {
-            self.known = Known::default();
-        }
         Ok(applied.effect)
     }
 
     /// Writes what is left to be written.
     pub async fn finish(self) -> Result<(), LedgerError> {
-        let Ends { seqs, journal, postings, balances } = self.ends;
+        let Ends { seqs, journal, postings, balances, measures, counts } = self.ends;
         for (account, (seq, _)) in seqs.iter().filter(|(_, (_, new))| *new) {
             account::Entity::update_many()
                 .col_expr(account::Column::LastSeq, Expr::value(*seq))
@@ -83,6 +114,8 @@ impl<'a> Work<'a> {
         }
         write(self.tx, journal).await?;
         write(self.tx, postings).await?;
+        measures::write(self.tx, measures).await?;
+        counts::write(self.tx, counts).await?;
         add_to_balances(self.tx, balances).await
     }
 }

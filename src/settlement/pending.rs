@@ -1,8 +1,9 @@
 //! Events that wait: woken by what they wait for, ended by their time.
 //!
-//! Those of an account are tried in the order in which they arrived. One that fails is told and left for the next
-//! look; it does not stand in the way of the others. Time ends nothing before settlement has read what came to the log
-//! in that time (see `horizon`).
+//! A load of exchange rates wakes the conversions that wait for one; so does the start, for loads that nobody saw. Those
+//! of an account are tried in the order in which they arrived. One that fails is told and left for the next look; it
+//! does not stand in the way of the others. Time ends nothing before settlement has read what came to the log in that
+//! time (see `horizon`).
 
 use std::{
     sync::Arc,
@@ -19,9 +20,16 @@ use tracing::{debug, warn};
 
 use super::{SettlementParts, horizon::Horizon};
 use crate::{
-    domain::{ids::AccountId, time::Timestamp},
+    domain::{
+        ids::AccountId,
+        reason::{Outcome, Waits},
+        time::Timestamp,
+    },
     ledger::{LedgerError, intake::outcome},
-    store::entities::{conversion, refund},
+    store::{
+        entities::{conversion, refund},
+        exchange_rates,
+    },
     stream::EndOfLog,
 };
 
@@ -42,6 +50,7 @@ pub(super) async fn run<E: EndOfLog>(
     arrived: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
+    let mut tried = None;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -49,7 +58,7 @@ pub(super) async fn run<E: EndOfLog>(
             () = sleep(INTERVAL) => {}
         }
         let begun = Instant::now();
-        if let Err(error) = look(&parts, &mut horizon, &shutdown).await {
+        if let Err(error) = look(&parts, &mut horizon, &mut tried, &shutdown).await {
             warn!(%error, "events that wait could not be looked at; trying again");
         }
         tokio::select! {
@@ -59,10 +68,21 @@ pub(super) async fn run<E: EndOfLog>(
     }
 }
 
-/// Tries every event that waits, in the order of arrival.
+/// What a conversion waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum For {
+    /// A click or a key, for some time.
+    Proof,
+    /// A load of rates, however long it takes.
+    Rates,
+}
+
+/// Tries every event that waits, in the order of arrival. `tried`: the load of rates after which all that wait for one
+/// were tried.
 async fn look<E: EndOfLog>(
     parts: &SettlementParts,
     horizon: &mut Horizon<E>,
+    tried: &mut Option<i64>,
     shutdown: &CancellationToken,
 ) -> Result<(), DbErr> {
     let now = Timestamp::now();
@@ -76,22 +96,37 @@ async fn look<E: EndOfLog>(
         }
     }
     let read_to = horizon.reached();
-    let mut after = None;
+    try_all(parts, For::Proof, read_to, shutdown).await?;
+    let last = exchange_rates::last_load(parts.store.reader()).await?;
+    if *tried != Some(last) && try_all(parts, For::Rates, read_to, shutdown).await? {
+        *tried = Some(last);
+    }
+    look_for_conversions(parts, read_to, shutdown).await?;
+    observe(parts).await
+}
+
+/// Whether all of them could be tried.
+async fn try_all(
+    parts: &SettlementParts,
+    what: For,
+    read_to: Timestamp,
+    shutdown: &CancellationToken,
+) -> Result<bool, DbErr> {
+    let (mut after, mut all) = (None, true);
     loop {
-        let rows = waiting_after(parts, after).await?;
-        let Some(last) = rows.last() else { break };
+        let rows = waiting_after(parts, what, after).await?;
+        let Some(last) = rows.last() else { return Ok(all) };
         after = Some((last.account_id, last.arrived_seq));
         for row in &rows {
             if shutdown.is_cancelled() {
-                return Ok(());
+                return Ok(false);
             }
-            if let Err(error) = try_again(parts, row, read_to).await {
+            if let Err(error) = try_again(parts, what, row, read_to).await {
+                all = false;
                 warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
             }
         }
     }
-    look_for_conversions(parts, read_to, shutdown).await?;
-    observe(parts).await
 }
 
 /// Whether anything's time has ended after `since`.
@@ -103,14 +138,18 @@ async fn is_due(parts: &SettlementParts, since: Timestamp, now: Timestamp) -> Re
     Ok(conversions.exists(db).await? || refunds.exists(db).await?)
 }
 
-/// Conversions that wait for a click or a key. Those that wait for a rate have no time, and no click helps them.
 async fn waiting_after(
     parts: &SettlementParts,
+    what: For,
     after: Option<(i64, i64)>,
 ) -> Result<Vec<conversion::Model>, DbErr> {
     use conversion::Column;
+    let waiting = match what {
+        For::Proof => Column::WaitsUntil.is_not_null(),
+        For::Rates => Column::WaitsFor.eq(Waits::RateMissing.as_str()),
+    };
     let mut query = conversion::Entity::find()
-        .filter(Column::WaitsUntil.is_not_null())
+        .filter(waiting)
         .order_by_asc(Column::AccountId)
         .order_by_asc(Column::ArrivedSeq)
         .limit(BATCH);
@@ -123,11 +162,17 @@ async fn waiting_after(
 
 async fn try_again(
     parts: &SettlementParts,
+    what: For,
     row: &conversion::Model,
     read_to: Timestamp,
 ) -> Result<(), LedgerError> {
     let at = Timestamp::now();
-    let waited_out = row.waits_until.is_some_and(|until| until <= read_to.0);
+    let waited_out = match what {
+        For::Proof => row.waits_until.is_some_and(|until| until <= read_to.0),
+        // It has been past its click once: that it was passed over, or was not needed, or is gone by now, is no reason
+        // to begin a wait for it that nothing would end.
+        For::Rates => true,
+    };
     if !waited_out && !parts.intake.may_settle(parts.store.reader(), row).await? {
         return Ok(());
     }
@@ -136,8 +181,10 @@ async fn try_again(
     match tried {
         Ok(effect) => {
             tx.commit().await?;
-            if let Some(effect) = effect {
-                parts.metrics.conversions.count(outcome(&effect), 1);
+            // What goes on waiting was counted when it began to.
+            let ended = effect.map(|effect| outcome(&effect)).filter(|ended| *ended != Outcome::Pending);
+            if let Some(ended) = ended {
+                parts.metrics.conversions.count(ended, 1);
             }
             Ok(())
         }

@@ -154,9 +154,13 @@ struct RowCount {
     events: i64,
 }
 
+/// A conversion that settled and was deleted later.
+const DELETED: &str = "deleted";
+
 /// How many conversions, refunds and rejected events of each stream the store has under each status.
 async fn rows(db: &impl ConnectionTrait) -> Result<BTreeMap<(StreamKey, String), i64>, DbErr> {
-    let waiting_or_settled = [Outcome::Settled, Outcome::Pending, Outcome::Held].map(Outcome::as_str);
+    let waiting_or_settled =
+        [Outcome::Settled.as_str(), Outcome::Pending.as_str(), Outcome::Held.as_str(), DELETED];
     let mut counts = conversion::Entity::find()
         .select_only()
         .columns([conversion::Column::Edge, conversion::Column::Boot, conversion::Column::Stream])
@@ -209,7 +213,8 @@ async fn rows(db: &impl ConnectionTrait) -> Result<BTreeMap<(StreamKey, String),
     let mut rows = BTreeMap::new();
     for row in counts {
         let stream = StreamKey { edge: row.edge, boot: row.boot, stream: row.stream };
-        *rows.entry((stream, row.status)).or_default() += row.events;
+        let status = if row.status == DELETED { Outcome::Settled.as_str().to_owned() } else { row.status };
+        *rows.entry((stream, status)).or_default() += row.events;
     }
     Ok(rows)
 }

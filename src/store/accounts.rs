@@ -15,16 +15,19 @@ use super::{
 use crate::{
     catalog::{AccountRecord, CatalogRecord, DomainRecord},
     domain::{
+        calendar::Zone,
         ids::{AccountId, Slug},
         time::Timestamp,
     },
 };
 
-/// Makes an account and tells the edges.
+/// Makes an account and tells the edges. Its time zone is fixed from then on: periods that were counted would not fit
+/// another.
 pub async fn create(
     tx: &impl ConnectionTrait,
     slug: &Slug,
     name: &str,
+    zone: &Zone,
     at: Timestamp,
 ) -> Result<AccountId, DbErr> {
     let id = sequences::next(tx, Sequence::Account).await?;
@@ -32,7 +35,7 @@ pub async fn create(
         id,
         slug: slug.to_string(),
         name: name.to_owned(),
-        time_zone: "UTC".to_owned(),
+        time_zone: zone.name().to_owned(),
         fallback_url: None,
         last_seq: 0,
         created_at: at.0,

@@ -15,11 +15,12 @@
 //! 1. positions, by partition: a consumer that has lost its partition stops here and has locked nothing else;
 //! 2. accounts, by id ([`accounts::lock`]): money and rules of an account change under the lock of its row;
 //! 3. the rows that a command is about;
-//! 4. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
-//! 5. partitions that are made for a batch ([`partitions`]);
-//! 6. rollups, by their key;
-//! 7. streams and the counts of their outcomes, by their key ([`streams`]);
-//! 8. how far the catalog was published ([`publications`]).
+//! 4. the number of the last load of rates, by a conversion that finds none ([`exchange_rates`]);
+//! 5. numbers of new accounts, programs, affiliates and links, then of the catalog's next version ([`sequences`]);
+//! 6. partitions that are made for a batch ([`partitions`]);
+//! 7. rollups, by their key;
+//! 8. streams and the counts of their outcomes, by their key ([`streams`]);
+//! 9. how far the catalog was published ([`publications`]).
 //!
 //! A transaction that meets a circle all the same is ended by the database and begun again: [`trouble`].
 
@@ -28,6 +29,7 @@ pub mod answers;
 pub mod bulk;
 pub mod catalog;
 pub mod entities;
+pub mod exchange_rates;
 pub mod keys;
 mod migrations;
 mod options;
@@ -45,8 +47,8 @@ use std::{fmt, path::Path};
 
 pub use options::StoreOptions;
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
-    SqliteTransactionMode, TransactionOptions, TransactionTrait,
+    AccessMode, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait, sea_query::Expr,
 };
 use sea_orm_migration::MigratorTrait;
 pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
@@ -178,6 +180,15 @@ async fn pending_migrations(db: &DatabaseConnection) -> Result<Vec<String>, DbEr
 async fn lock(tx: &impl ConnectionTrait, keys: Vec<i64>) -> Result<(), DbErr> {
     // On SQLite every writer waits for every other.
     if is_postgres(tx) { postgres::lock(tx, keys).await } else { Ok(()) }
+}
+
+/// A text column in the order of its bytes, whatever the database's collation says.
+pub fn byte_order(db: &impl ConnectionTrait, column: impl ColumnTrait) -> Expr {
+    if is_postgres(db) {
+        Expr::cust(format!("\"{}\" COLLATE \"C\"", column.as_str()))
+    } else {
+        Expr::col(column)
+    }
 }
 
 fn is_postgres(db: &impl ConnectionTrait) -> bool {

@@ -1,9 +1,10 @@
-//! Numbers that are given out once: ids of programs, affiliates and links, versions of catalog records.
+//! Numbers that are given out once: ids of programs, affiliates and links, versions of catalog records, loads of
+//! exchange rates.
 //!
 //! The row is locked until the transaction ends, so numbers become visible in the order in which they were given.
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect,
     sea_query::{Expr, OnConflict},
 };
 
@@ -17,6 +18,7 @@ pub enum Sequence {
     Affiliate,
     Link,
     CatalogVersion,
+    RateLoad,
 }
 
 impl Sequence {
@@ -30,6 +32,7 @@ impl Sequence {
             Self::Affiliate => "affiliate",
             Self::Link => "link",
             Self::CatalogVersion => "catalog_version",
+            Self::RateLoad => "rate_load",
         }
     }
 }
@@ -48,10 +51,17 @@ pub async fn next(tx: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, 
     Ok(row.last)
 }
 
-/// The number that was given out last, or 0.
+/// The last number of a kind that was given out; 0 before the first.
 pub async fn last(db: &impl ConnectionTrait, sequence: Sequence) -> Result<i64, DbErr> {
     let row = Entity::find_by_id(sequence.name().to_owned()).one(db).await?;
     Ok(row.map_or(0, |row| row.last))
+}
+
+/// Nobody is given a number of this kind until the transaction ends. Its row has to be there, which the migrations see
+/// to where this is used.
+pub async fn hold(tx: &impl ConnectionTrait, sequence: Sequence) -> Result<(), DbErr> {
+    Entity::find_by_id(sequence.name().to_owned()).lock_shared().one(tx).await?;
+    Ok(())
 }
 
 /// Numbers up to `last` are given out.

@@ -9,6 +9,7 @@
 pub mod admin;
 pub mod api;
 pub mod audit;
+pub mod bonuses;
 pub mod catalog;
 pub mod edge;
 pub mod kafka;

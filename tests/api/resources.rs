@@ -24,8 +24,10 @@ async fn a_program_lives_and_dies() {
     assert_eq!(made["cookie_time"], 30);
     assert_eq!(made["pixel"], "held");
     assert_eq!(made["default_commission_type"], "standard");
-    let expected =
-        json!([{"identifier": "standard", "title": "standard", "form": "percentage", "value": "10"}]);
+    let expected = json!([{
+        "identifier": "standard", "title": "standard", "form": "percentage", "value": "10",
+        "first_payment": null, "recurrence": "forever", "count_towards_cap": true,
+    }]);
     assert_eq!(made["commission_types"], expected);
     assert_eq!(shop.get("/v1/programs/summer").await.ok(200), made);
 

@@ -12,6 +12,7 @@ use waypost::{
     catalog::{KeyKind, Scope},
     config::ApiSettings,
     domain::{
+        calendar::Zone,
         ids::{AccountId, ProgramId},
         sealed::SealingKeys,
         time::Timestamp,
@@ -164,11 +165,17 @@ impl Server {
 async fn client(store: &Store, base: &str, slug: &str) -> Client {
     let tx = store.begin().await.unwrap();
     let at = Timestamp::now();
-    let account = accounts::create(&tx, &slug.parse().unwrap(), slug, at).await.unwrap();
-    let key =
-        keys::create(&tx, account, "test", KeyKind::Secret, &[Scope::Read, Scope::Write, Scope::Domains], at)
-            .await
-            .unwrap();
+    let account = accounts::create(&tx, &slug.parse().unwrap(), slug, &Zone::utc(), at).await.unwrap();
+    let key = keys::create(
+        &tx,
+        account,
+        "test",
+        KeyKind::Secret,
+        &[Scope::Read, Scope::Write, Scope::Events, Scope::Domains],
+        at,
+    )
+    .await
+    .unwrap();
     tx.commit().await.unwrap();
     Client { account, key: key.text, base: base.to_owned(), http: reqwest::Client::new() }
 }

@@ -26,9 +26,10 @@ use waypost::{
     config::{EdgeSettings, GeoipSettings},
     domain::{
         ids::{AccountId, AffiliateId, LinkId, ProgramId},
+        price::{Price, Recurrence},
         program::{
-            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy,
-            RefundPolicy, SameSite,
+            AttributionModel, CommissionType, PixelTrust, ProgramSettings, ReferrerPolicy, RefundPolicy,
+            SameSite,
         },
         reason::Standing,
         sealed::{NONCE_BYTES, SealingKeys, pixel_secret_of},
@@ -136,12 +137,21 @@ pub fn program_settings() -> ProgramSettings {
             identifier: "standard".into(),
             title: "Standard".into(),
             price: Price::Fixed { value: 100 },
+            first_payment: None,
+            recurrence: Recurrence::Forever,
+            count_towards_cap: true,
         }],
         default_commission_type: "standard".into(),
         auto_approve_commissions: false,
         payout_delay: 30,
         refund_policy: RefundPolicy::Reverse,
         program_group: None,
+        recurring: true,
+        recurring_cap: None,
+        recurring_period_days: None,
+        settle_in_program_currency: false,
+        levels: Vec::new(),
+        caps: Vec::new(),
     }
 }
 

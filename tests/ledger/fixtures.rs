@@ -13,7 +13,9 @@ use serde_json::json;
 use uuid::{Builder, Uuid};
 use waypost::{
     domain::{
+        calendar::Zone,
         ids::{AccountId, AffiliateId, LinkId, Prefix, ProgramId},
+        price::Target,
         program::ProgramSettings,
         reason::{ConversionKind, Rejection, Standing, Warning},
         time::{MS_PER_DAY, Timestamp},
@@ -21,8 +23,8 @@ use waypost::{
     },
     events::{Authority, Body, Channel, Conversion, Event, Origin, Refund, VERSION},
     ledger::{
-        self, Command, Effect, Intake, LedgerError, PutAffiliate, PutCoupon, PutLink, PutProgram, Terms,
-        replay, verify,
+        self, Command, Effect, Intake, LedgerError, PutAffiliate, PutCoupon, PutLink, PutOverride,
+        PutProgram, Terms, Whose, replay, verify,
     },
     settlement::reconcile,
     store::{
@@ -86,6 +88,7 @@ pub fn put_program(id: ProgramId, slug: &str, currency: &str, settings: ProgramS
         slug: slug.parse().unwrap(),
         currency: currency.parse().unwrap(),
         settings,
+        from: None,
     }))
 }
 
@@ -118,6 +121,25 @@ pub fn put_coupon(id: u128, program: ProgramId, affiliate: AffiliateId, code: &s
     })
 }
 
+/// An override in the program `shop`, in force from then on, or from the time of the command.
+pub fn put_override(
+    id: u128,
+    whose: Whose,
+    target: Target,
+    rule: serde_json::Value,
+    from: Option<Timestamp>,
+) -> Command {
+    let rule = Some(serde_json::from_value(rule).unwrap());
+    Command::PutOverride(Box::new(PutOverride {
+        id: Uuid::from_u128(id),
+        program: SHOP,
+        whose,
+        target,
+        rule,
+        from,
+    }))
+}
+
 pub fn standing(program: ProgramId, affiliate: AffiliateId, standing: Standing) -> Command {
     Command::SetStanding { program, affiliate, standing }
 }
@@ -142,7 +164,8 @@ impl Shop {
         let database = Database::create().await;
         let store = database.store().await;
         let tx = store.begin().await.unwrap();
-        let account = accounts::create(&tx, &"demo".parse().unwrap(), "Demo", OPENED).await.unwrap();
+        let account =
+            accounts::create(&tx, &"demo".parse().unwrap(), "Demo", &Zone::utc(), OPENED).await.unwrap();
         tx.commit().await.unwrap();
         let keys = ring(1, &[]);
         let intake = Intake::new(keys.clone(), TERMS);
@@ -167,7 +190,8 @@ impl Shop {
     /// A second account on the same store.
     pub async fn neighbour(&self) -> AccountId {
         let tx = self.store.begin().await.unwrap();
-        let id = accounts::create(&tx, &"other".parse().unwrap(), "Other", OPENED).await.unwrap();
+        let id =
+            accounts::create(&tx, &"other".parse().unwrap(), "Other", &Zone::utc(), OPENED).await.unwrap();
         tx.commit().await.unwrap();
         id
     }

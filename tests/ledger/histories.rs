@@ -8,8 +8,10 @@ use uuid::Uuid;
 use waypost::{
     domain::{
         amount::Currency,
+        explanation::StepKind,
         ids::{AffiliateId, LinkId},
-        program::{CommissionType, Price, ProgramSettings},
+        price::{Price, Recurrence},
+        program::{CommissionType, ProgramSettings},
         reason::Standing,
         time::{MS_PER_DAY, Timestamp},
     },
@@ -139,7 +141,14 @@ fn rules(fixed: bool, value: i64, auto_approve_commissions: bool) -> ProgramSett
         // Hundredths of a percent.
         Price::Percentage { value: serde_json::from_value((value * 1_000_000).into()).unwrap() }
     };
-    let standard = CommissionType { identifier: "standard".to_owned(), title: "now".to_owned(), price };
+    let standard = CommissionType {
+        identifier: "standard".to_owned(),
+        title: "now".to_owned(),
+        price,
+        first_payment: None,
+        recurrence: Recurrence::Forever,
+        count_towards_cap: true,
+    };
     ProgramSettings { commission_types: vec![standard], auto_approve_commissions, ..settings() }
 }
 
@@ -232,12 +241,12 @@ async fn take(shop: &Shop, step: &Step, at: Timestamp) {
     }
 }
 
-/// The last step of every line's explanation states what is stored.
+/// What comes out of every line's explanation is what is stored.
 async fn assert_explained(shop: &Shop) {
     for line in lines(shop).await {
         let steps = ledger::explain(shop.store.reader(), shop.account, line.id).await.unwrap();
         let currency: Currency = line.currency.parse().unwrap();
-        let last = steps.last().unwrap();
+        let last = steps.iter().rfind(|step| step.step == StepKind::Result).unwrap();
         assert_eq!(last.data["amount"].as_str(), Some(&*currency.format(line.amount)));
         assert_eq!(last.data["status"].as_str(), Some(&*line.status));
     }

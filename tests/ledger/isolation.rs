@@ -1,14 +1,16 @@
 //! Nothing crosses accounts: what is another's is not there.
 
+use serde_json::json;
 use uuid::Uuid;
 use waypost::{
     domain::{
         ids::{AffiliateId, LinkId, ProgramId},
+        price::Target,
         reason::{Rejection, Standing, Warning},
         time::{MS_PER_DAY, Timestamp},
     },
     events::{Authority, Conversion, Refund},
-    ledger::{self, ClickProof, Command, Evidence, LedgerError},
+    ledger::{self, ClickProof, Command, Evidence, LedgerError, PutGroup, Whose},
 };
 
 use crate::fixtures::*;
@@ -28,7 +30,21 @@ async fn every_command_on_anothers_id_answers_as_if_it_were_not_there() {
     let evidence = || Box::new(Evidence::default());
     assert_eq!(evidence().click, ClickProof::Absent);
     let coupon = Uuid::from_u128(1);
+    let group = Uuid::from_u128(7);
+    let put_group =
+        || Command::PutGroup(PutGroup { id: group, slug: "vip".parse().unwrap(), title: "VIP".to_owned() });
+    shop.must(NOW, put_group()).await;
+    let price = |id: u128, whose: Whose| {
+        put_override(id, whose, Target::Level(2), json!({"form": "fixed", "value": 1}), None)
+    };
+    shop.must(NOW, price(8, Whose::Affiliate(JANE))).await;
     let commands = [
+        put_group(),
+        Command::DeleteGroup { group },
+        Command::SetGroup { affiliate: JANE, group: None },
+        Command::SetParent { affiliate: JANE, parent: None },
+        price(8, Whose::Affiliate(JANE)),
+        price(9, Whose::Group(group)),
         put_program(SHOP, "shop", "USD", settings()),
         Command::DeleteProgram { program: SHOP },
         put_affiliate(JANE, "jane", true),
@@ -47,7 +63,14 @@ async fn every_command_on_anothers_id_answers_as_if_it_were_not_there() {
         Command::ApproveLine { line },
         Command::DisapproveLine { line },
     ];
-    for command in commands {
+    // Nor may an affiliate of one's own belong to another's.
+    let own = AffiliateId(50);
+    shop.apply_for(other, NOW, put_affiliate(own, "own", false)).await.unwrap();
+    let strange = [
+        Command::SetGroup { affiliate: own, group: Some(group) },
+        Command::SetParent { affiliate: own, parent: Some(JANE) },
+    ];
+    for command in commands.into_iter().chain(strange) {
         let text = format!("{command:?}");
         let error = shop.apply_for(other, NOW, command).await.unwrap_err();
         assert!(matches!(error, LedgerError::NotFound(_)), "{text}: {error:?}");

@@ -2,7 +2,8 @@
 
 use waypost::{
     domain::{
-        program::{CommissionType, Price, ProgramSettings},
+        price::{Price, Recurrence},
+        program::{CommissionType, ProgramSettings},
         time::{MS_PER_DAY, Timestamp},
     },
     events::{Authority, Conversion},
@@ -16,6 +17,9 @@ fn paying(value: i64) -> ProgramSettings {
         identifier: "standard".to_owned(),
         title: "fixed".to_owned(),
         price: Price::Fixed { value },
+        first_payment: None,
+        recurrence: Recurrence::Forever,
+        count_towards_cap: true,
     };
     ProgramSettings { commission_types: vec![standard], ..settings() }
 }

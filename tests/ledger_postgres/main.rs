@@ -8,8 +8,16 @@ mod amounts;
 mod attribution;
 #[path = "../support/postgres.rs"]
 mod backend;
+#[path = "../ledger/belonging.rs"]
+mod belonging;
+#[path = "../ledger/bonuses.rs"]
+mod bonuses;
+#[path = "../ledger/bonuses_from_ever.rs"]
+mod bonuses_from_ever;
 #[path = "../ledger/concurrency.rs"]
 mod concurrency;
+#[path = "../ledger/customers.rs"]
+mod customers;
 #[path = "../ledger/duplicates.rs"]
 mod duplicates;
 #[path = "../ledger/fixtures.rs"]
@@ -22,6 +30,12 @@ mod histories;
 mod isolation;
 #[path = "../ledger/journal.rs"]
 mod journal;
+#[path = "../ledger/overrides.rs"]
+mod overrides;
+#[path = "../ledger/payment_histories.rs"]
+mod payment_histories;
+#[path = "../ledger/payments.rs"]
+mod payments;
 #[path = "../ledger/pending.rs"]
 mod pending;
 #[path = "../ledger/refunds.rs"]
@@ -30,5 +44,9 @@ mod refunds;
 mod review;
 #[path = "../ledger/rules.rs"]
 mod rules;
+#[path = "../ledger/rules_versions.rs"]
+mod rules_versions;
 #[path = "../support/services.rs"]
 mod services;
+#[path = "../ledger/worked_examples.rs"]
+mod worked_examples;

@@ -33,6 +33,9 @@ fn every_command_explains_itself() {
         &["link"],
         &["link", "add"],
         &["link", "list"],
+        &["rates"],
+        &["rates", "import"],
+        &["rates", "list"],
         &["config"],
         &["config", "check"],
         &["reconcile"],
@@ -164,7 +167,9 @@ fn an_empty_folder_becomes_a_store_once() {
     assert_eq!(folder.ok(&["account", "list"]), "");
     folder.ok(&["account", "create", "acme", "--name", "Acme Inc", "--domain", "go.acme.example"]);
     let list = folder.ok(&["account", "list"]);
-    assert!(list.starts_with("acme\t") && list.ends_with("\tAcme Inc\n"), "{list}");
+    assert!(list.starts_with("acme\t") && list.ends_with("\tUTC\tAcme Inc\n"), "{list}");
+    folder.ok(&["account", "create", "bravo", "--time-zone", "europe/berlin"]);
+    assert!(folder.ok(&["account", "list"]).ends_with("\tEurope/Berlin\tbravo\n"));
     assert!(folder.ok(&["key", "create", "--account", "acme"]).starts_with("wp_sk_"));
     folder.assert_adds_up();
 }

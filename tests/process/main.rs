@@ -17,6 +17,7 @@ mod exit_codes;
 mod folder;
 mod kill;
 mod race;
+mod rates;
 mod restart;
 mod running;
 mod tokens;

@@ -67,6 +67,7 @@ async fn add_program(store: &Store, account: AccountId, slug: &str) -> LinkId {
             slug: slug.clone(),
             currency: "USD".parse().unwrap(),
             settings,
+            from: None,
         })),
         Command::PutAffiliate(PutAffiliate { id: affiliate, slug, suspended: false }),
         Command::SetStanding { program, affiliate, standing: Standing::Approved },

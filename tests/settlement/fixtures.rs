@@ -17,6 +17,7 @@ use uuid::Uuid;
 use waypost::{
     config::{SettlementSettings, SpoolSettings},
     domain::{
+        calendar::Zone,
         ids::{AccountId, AffiliateId, LinkId, ProgramId},
         reason::{ConversionKind, Standing},
         time::Timestamp,
@@ -93,7 +94,7 @@ impl World {
         let spool =
             Spool::open(&settings, &folder.path().join("spool.db"), StreamMetrics::register()).unwrap();
         let sink = spool.sink();
-        let account = furnish(&store, "demo", &rules(SHOP, JANE, JANES_LINK, "jane")).await;
+        let account = furnish(&store, "demo", &Zone::utc(), &rules(SHOP, JANE, JANES_LINK, "jane")).await;
         let settings = SettlementSettings {
             batch_events: 50,
             batch_wait_ms: 5,
@@ -101,6 +102,7 @@ impl World {
             max_age_days: 30,
             click_retention_days: 400,
             audit_interval_ms: 300_000,
+            bonus_interval_ms: 60_000,
         };
         Self { folder, store, spool, sink, account, settings, database }
     }
@@ -120,7 +122,19 @@ impl World {
         link: LinkId,
         who: &str,
     ) -> AccountId {
-        furnish(&self.store, &format!("of-{who}"), &rules(program, affiliate, link, who)).await
+        self.account_in(&Zone::utc(), program, affiliate, link, who).await
+    }
+
+    /// As [`Self::account_with`], with days that begin as in a time zone.
+    pub async fn account_in(
+        &self,
+        zone: &Zone,
+        program: ProgramId,
+        affiliate: AffiliateId,
+        link: LinkId,
+        who: &str,
+    ) -> AccountId {
+        furnish(&self.store, &format!("of-{who}"), zone, &rules(program, affiliate, link, who)).await
     }
 
     pub fn parts(&self) -> SettlementParts {
@@ -281,10 +295,10 @@ impl World {
     }
 }
 
-async fn furnish(store: &Store, slug: &str, rules: &[Command]) -> AccountId {
+async fn furnish(store: &Store, slug: &str, zone: &Zone, rules: &[Command]) -> AccountId {
     let opened = Timestamp(Timestamp::now().0 - 1_000);
     let tx = store.begin().await.unwrap();
-    let account = accounts::create(&tx, &slug.parse().unwrap(), slug, opened).await.unwrap();
+    let account = accounts::create(&tx, &slug.parse().unwrap(), slug, zone, opened).await.unwrap();
     for command in rules {
         ledger::apply(&tx, account, opened, command).await.unwrap();
     }
@@ -308,7 +322,13 @@ fn rules(program: ProgramId, affiliate: AffiliateId, link: LinkId, who: &str) ->
     .unwrap();
     let (id, slug) = (program, "shop".parse().unwrap());
     vec![
-        Command::PutProgram(Box::new(PutProgram { id, slug, currency: "USD".parse().unwrap(), settings })),
+        Command::PutProgram(Box::new(PutProgram {
+            id,
+            slug,
+            currency: "USD".parse().unwrap(),
+            settings,
+            from: None,
+        })),
         Command::PutAffiliate(PutAffiliate { id: affiliate, slug: who.parse().unwrap(), suspended: false }),
         Command::SetStanding { program, affiliate, standing: Standing::Approved },
         Command::PutLink(Box::new(PutLink {

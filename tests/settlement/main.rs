@@ -8,6 +8,7 @@ mod days;
 mod fixtures;
 mod once;
 mod poison;
+mod rates;
 mod stalls;
 mod sums;
 mod waiting;

@@ -12,6 +12,8 @@ mod fixtures;
 mod once;
 #[path = "../settlement/poison.rs"]
 mod poison;
+#[path = "../settlement/rates.rs"]
+mod rates;
 mod restart;
 #[path = "../support/server.rs"]
 mod server;

@@ -4,6 +4,7 @@
 
 #[path = "../support/postgres.rs"]
 mod backend;
+mod rates;
 #[path = "../support/services.rs"]
 mod services;
 
@@ -11,7 +12,7 @@ use std::{
     env,
     path::{Path, PathBuf},
     process::{Command, Output},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use backend::Database;
@@ -19,7 +20,7 @@ use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use waypost::{
     domain::time::Timestamp,
     store::{
-        ConnectError, Store, StoreOptions, Trouble, partitions,
+        ConnectError, Store, StoreOptions, Trouble, exchange_rates, partitions,
         sequences::{self, Sequence},
         trouble,
     },
@@ -250,4 +251,55 @@ async fn many_make_the_same_days_at_once() {
     }
     let made = "SELECT 1 FROM pg_inherits WHERE inhparent = 'clicks'::regclass";
     assert_eq!(store.reader().query_all_raw(sql(made)).await.unwrap().len(), 10);
+}
+
+/// Whether somebody waits for a lock of this database.
+async fn somebody_waits(store: &Store) {
+    let waiting =
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while store.reader().query_all_raw(sql(waiting)).await.unwrap().is_empty() {
+        assert!(Instant::now() < deadline, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whoever found no rate is in the store before the load that would wake it is counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_is_counted_after_those_that_found_nothing_before_it() {
+    let database = Database::create().await;
+    let store = database.store().await;
+    let (euro, dollar) = (rates::currency("EUR"), rates::currency("USD"));
+    let finding = store.begin().await.unwrap();
+    let another = store.begin().await.unwrap();
+    // They do not wait for each other.
+    for tx in [&finding, &another] {
+        assert_eq!(exchange_rates::find(tx, euro, dollar, 100).await.unwrap(), None);
+    }
+    another.commit().await.unwrap();
+    let loader = store.clone();
+    let loading =
+        tokio::spawn(async move { rates::load(&loader, vec![rates::row("EUR", "USD", 100, 1)], 1).await });
+    somebody_waits(&store).await;
+    assert_eq!(exchange_rates::last_load(store.reader()).await.unwrap(), 0);
+    finding.commit().await.unwrap();
+    assert_eq!(loading.await.unwrap(), 1);
+    assert_eq!(exchange_rates::last_load(store.reader()).await.unwrap(), 1);
+}
+
+/// Whoever looks while a load is about to be counted finds what it loaded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_load_that_is_being_counted_is_waited_for() {
+    let database = Database::create().await;
+    let store = database.store().await;
+    let loading = store.begin().await.unwrap();
+    exchange_rates::load(&loading, vec![rates::row("EUR", "USD", 100, 1)], Timestamp(1)).await.unwrap();
+    let finder = store.clone();
+    let finding = tokio::spawn(async move {
+        let tx = finder.begin().await.unwrap();
+        exchange_rates::find(&tx, rates::currency("EUR"), rates::currency("USD"), 100).await.unwrap()
+    });
+    somebody_waits(&store).await;
+    loading.commit().await.unwrap();
+    assert!(finding.await.unwrap().is_some());
 }

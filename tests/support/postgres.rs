@@ -15,12 +15,13 @@ use crate::services;
 const TEMPLATE: i64 = 0x5741_5954_4553_5401;
 
 /// What the schema is made from: another schema needs another template.
-const SCHEMA: [&str; 5] = [
+const SCHEMA: [&str; 6] = [
     include_str!("../../src/store/migrations/mod.rs"),
     include_str!("../../src/store/migrations/m0001_events.rs"),
     include_str!("../../src/store/migrations/m0001_money.rs"),
     include_str!("../../src/store/migrations/m0001_rules.rs"),
     include_str!("../../src/store/migrations/m0002_catalog.rs"),
+    include_str!("../../src/store/migrations/m0003_engine.rs"),
 ];
 
 /// What makes JSON of a text.

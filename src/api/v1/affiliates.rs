@@ -80,7 +80,7 @@ pub struct Affiliate {
 }
 
 impl Affiliate {
-    fn of(row: affiliate::Model) -> Self {
+    pub(super) fn of(row: affiliate::Model) -> Self {
         Self {
             id: row.slug,
             email: row.email,

@@ -24,10 +24,11 @@ use crate::{
     },
     domain::{
         ids::{AccountId, Prefix},
-        reason::{LedgerAccount, LineStatus},
+        reason::{LedgerAccount, LedgerEvent},
         time::Timestamp,
     },
-    store::entities::{balance, commission_line, posting},
+    ledger,
+    store::entities::{balance, posting},
 };
 
 pub fn routes() -> OpenApiRouter<Api> {
@@ -104,7 +105,7 @@ async fn views(
         // Debits are above zero; what is owed to the affiliate is a credit.
         sums.insert((row.affiliate_id, row.currency, row.ledger_account), -row.amount);
     }
-    let not_final = not_final(db, account, &affiliates).await?;
+    let not_final = ledger::not_final(db, account, &affiliates, Timestamp::now()).await?;
     let view = |place: Place| {
         let of = |ledger_account: LedgerAccount| {
             let key = (place.affiliate, place.currency.clone(), ledger_account.as_str().to_owned());
@@ -123,30 +124,6 @@ async fn views(
         })
     };
     places.into_iter().map(view).collect()
-}
-
-/// What is approved and not final yet, by affiliate and currency.
-async fn not_final(
-    db: &impl ConnectionTrait,
-    account: AccountId,
-    affiliates: &[i64],
-) -> Result<BTreeMap<(i64, String), i64>, ApiError> {
-    let sums: Vec<(i64, String, i64)> = commission_line::Entity::find()
-        .select_only()
-        .column(commission_line::Column::AffiliateId)
-        .column(commission_line::Column::Currency)
-        // A sum of integers of 64 bits is wider in PostgreSQL.
-        .column_as(commission_line::Column::Amount.sum().cast_as("bigint"), "amount")
-        .filter(commission_line::Column::AccountId.eq(account.0))
-        .filter(commission_line::Column::AffiliateId.is_in(affiliates.iter().copied()))
-        .filter(commission_line::Column::Status.eq(LineStatus::Approved.as_str()))
-        .filter(commission_line::Column::FinalAt.gt(Timestamp::now().0))
-        .group_by(commission_line::Column::AffiliateId)
-        .group_by(commission_line::Column::Currency)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(sums.into_iter().map(|(affiliate, currency, amount)| ((affiliate, currency), amount)).collect())
 }
 
 /// List balances
@@ -237,7 +214,10 @@ pub struct Posting {
     pub currency: String,
     #[schema(example = "com_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
     pub commission: Option<String>,
-    /// `earned`, `approved`, `refunded`, …
+    /// The payment or payout.
+    #[schema(example = json!(null))]
+    pub payment: Option<String>,
+    /// `earned`, `approved`, `refunded`, `payment_recorded`, `payout_created`, …
     #[schema(example = "approved")]
     pub event: String,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
@@ -246,6 +226,10 @@ pub struct Posting {
 
 impl Posting {
     fn of(row: posting::Model) -> Result<Self, ApiError> {
+        use LedgerEvent::{PayoutCreated, PayoutPaid, PayoutReturned};
+        let event = LedgerEvent::parse(&row.event);
+        let is_payout = matches!(event, Some(PayoutCreated | PayoutPaid | PayoutReturned));
+        let prefix = if is_payout { Prefix::Payout } else { Prefix::Payment };
         Ok(Self {
             seq: row.seq,
             number: row.number,
@@ -254,6 +238,7 @@ impl Posting {
             amount: convert::money(row.amount.saturating_abs(), &row.currency)?,
             currency: row.currency,
             commission: row.line_id.map(|id| Prefix::Commission.format(id)),
+            payment: row.payment_id.map(|id| prefix.format(id)),
             event: row.event,
             at: convert::time(row.at),
         })

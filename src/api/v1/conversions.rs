@@ -1,7 +1,9 @@
 //! Conversions: leads, appointments and sales that were taken, wait, or are held.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, StreamTrait,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,13 +15,14 @@ use super::{
     convert,
     lookup::{self, Names, Refs},
     range::{self, RangeParams},
+    refunds::{self, Refund},
     report::{self, Outcome},
 };
 use crate::{
     api::{
         Api, Segment,
         auth::Caller,
-        change::{ChangeRequest, begin},
+        change::{Change, ChangeRequest, begin},
         error::ApiError,
         fields::{Given, Input},
         page::{Page, PageParams, Query},
@@ -29,10 +32,12 @@ use crate::{
         ids::{AccountId, Prefix},
         reason::ConversionKind,
     },
-    store::entities::{conversion, customer, refund},
+    ledger::{Command, RulesOf},
+    store::entities::{conversion, customer},
 };
 
 const HELD: &str = "held";
+const DELETED: &str = "deleted";
 const STATUSES: &[(&str, &str)] = &[
     ("settled", "settled"),
     ("pending", "pending"),
@@ -40,6 +45,7 @@ const STATUSES: &[(&str, &str)] = &[
     ("declined", "declined"),
     ("replaced", "replaced"),
     ("rejected", "rejected"),
+    (DELETED, DELETED),
 ];
 const KINDS: &[(&str, ConversionKind)] = &[
     ("lead", ConversionKind::Lead),
@@ -51,7 +57,8 @@ const KINDS: &[(&str, ConversionKind)] = &[
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(list))
-        .routes(routes!(read))
+        .routes(routes!(read, edit, delete))
+        .routes(routes!(recalculate))
         .routes(routes!(list_held))
         .routes(routes!(read_held))
         .routes(routes!(accept))
@@ -62,8 +69,8 @@ pub fn routes() -> OpenApiRouter<Api> {
 pub struct Conversion {
     #[schema(example = "cnv_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
     pub id: String,
-    /// `settled`, `pending`, `held`, `declined`, `replaced` (by the authenticated one) or `rejected` (it waited in
-    /// vain).
+    /// `settled`, `pending`, `held`, `declined`, `replaced` (by the authenticated one), `rejected` (it waited in vain)
+    /// or `deleted`.
     #[schema(example = "settled")]
     pub status: String,
     /// `lead`, `appointment` or `conversion`.
@@ -116,24 +123,6 @@ pub struct ConversionDetail {
     pub conversion: Conversion,
     pub commissions: Vec<Commission>,
     pub refunds: Vec<Refund>,
-}
-
-/// Money that went back to the buyer.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub struct Refund {
-    #[schema(example = "rfd_018d5f2c8a7b7c3d9e4f5a6b7c8d9e0f")]
-    pub id: String,
-    /// `settled`, `pending` or `rejected`.
-    #[schema(example = "settled")]
-    pub status: String,
-    pub external_id: Option<String>,
-    /// Null while it waits.
-    #[schema(example = "10.00")]
-    pub amount: Option<String>,
-    pub reason: Option<String>,
-    #[schema(example = "2026-01-31T12:00:00.000Z")]
-    pub received_at: String,
-    pub settled_at: Option<String>,
 }
 
 fn of_account(account: AccountId) -> Select<conversion::Entity> {
@@ -202,39 +191,31 @@ pub async fn view(
 }
 
 async fn detail(
-    db: &impl ConnectionTrait,
+    db: &(impl ConnectionTrait + StreamTrait),
     account: AccountId,
     row: conversion::Model,
 ) -> Result<ConversionDetail, ApiError> {
-    let (id, currency) = (row.id, row.currency.clone());
-    let rows = refund::Entity::find()
-        .filter(refund::Column::AccountId.eq(account.0))
-        .filter(refund::Column::ConversionId.eq(id))
-        .order_by_asc(refund::Column::Id)
-        .all(db)
-        .await?;
-    let refunds = rows.into_iter().map(|row| {
-        let settled = currency.as_deref().filter(|_| row.settled_at.is_some());
-        Ok(Refund {
-            id: Prefix::Refund.format(row.id),
-            amount: settled.map(|code| convert::money(row.amount, code)).transpose()?,
-            status: row.status,
-            external_id: row.external_id,
-            reason: row.reason,
-            received_at: convert::time(row.received_at),
-            settled_at: row.settled_at.map(convert::time),
-        })
-    });
-    let refunds = refunds.collect::<Result<_, ApiError>>()?;
+    let id = row.id;
+    let refunds = refunds::of_conversion(db, account, id).await?;
     let commissions = commissions::of_conversion(db, account, id).await?;
     let conversion = view(db, account, row).await?;
     Ok(ConversionDetail { conversion, commissions, refunds })
 }
 
+/// One conversion with what came of it.
+pub(super) async fn load(
+    db: &(impl ConnectionTrait + StreamTrait),
+    account: AccountId,
+    id: Uuid,
+) -> Result<ConversionDetail, ApiError> {
+    let row = of_account(account).filter(conversion::Column::Id.eq(id)).one(db).await?;
+    detail(db, account, row.ok_or(ApiError::NotFound("conversion"))?).await
+}
+
 /// List conversions
 ///
-/// `from` and `to` are of the time when they happened. The filters `program` and `affiliate` find those that have
-/// been attributed.
+/// Deleted ones only where `status` asks for them. `from` and `to` are of the time when they happened. The filters
+/// `program` and `affiliate` find those that have been attributed.
 #[utoipa::path(get, path = "/v1/conversions", tag = "Conversions",
     params(PageParams, RangeParams,
         ("program" = Option<String>, Query, description = "Only of this program"),
@@ -257,9 +238,10 @@ async fn list(
     if let Some(affiliate) = of.affiliate {
         find = find.filter(conversion::Column::AffiliateId.eq(affiliate));
     }
-    if let Some(status) = status {
-        find = find.filter(conversion::Column::Status.eq(status));
-    }
+    find = match status {
+        Some(status) => find.filter(conversion::Column::Status.eq(status)),
+        None => find.filter(conversion::Column::Status.ne(DELETED)),
+    };
     page(&api, &caller, query, find).await
 }
 
@@ -333,6 +315,94 @@ async fn read(
     let db = api.store.snapshot().await?;
     let row = find(&db, caller.account, &id).await?;
     detail(&db, caller.account, row).await.map(Json)
+}
+
+/// A conversion's amount to change.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
+#[schema(example = json!({"amount": "59.90"}))]
+pub struct ConversionAmountInput {
+    /// Major units of the conversion's currency, more than what was refunded.
+    #[schema(example = "59.90")]
+    pub amount: String,
+}
+
+/// Change a conversion's amount
+///
+/// Its sub amounts scale with it; its commissions stay what they are until it is recalculated.
+#[utoipa::path(patch, path = "/v1/conversions/{conversion}", tag = "Conversions",
+    request_body = ConversionAmountInput, responses((status = 200, body = ConversionDetail)))]
+async fn edit(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, api);
+    let row = find(&change.tx, change.account, &id).await?;
+    let mut fields = request.fields()?;
+    // One that waits has no currency yet, and the ledger says that it cannot be changed.
+    let currency = row.currency.as_deref().map(convert::currency).transpose()?;
+    let read = |input: &Input| match (values::decimal(input)?, currency) {
+        (amount, Some(currency)) => amount.to_minor_exact(currency).map_err(|error| error.to_string()),
+        (_, None) => Ok(0),
+    };
+    let amount = fields.required("amount", None, read);
+    fields.finish()?;
+    let amount = amount.unwrap_or_default();
+    change.apply(&Command::EditConversion { conversion: row.id, amount }).await?;
+    answer(change, row.id).await
+}
+
+async fn answer(change: Change, id: Uuid) -> Result<Response, ApiError> {
+    let detail = load(&change.tx, change.account, id).await?;
+    change.answer(StatusCode::OK, &detail).await
+}
+
+/// Delete a conversion
+///
+/// All its commissions are disapproved and lists do not show it. What it claims stays taken: the same external id is a
+/// duplicate.
+#[utoipa::path(delete, path = "/v1/conversions/{conversion}", tag = "Conversions", responses((status = 204)))]
+async fn delete(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, api);
+    let row = find(&change.tx, change.account, &id).await?;
+    change.apply(&Command::DeleteConversion { conversion: row.id }).await?;
+    change.done().await
+}
+
+/// Which rules price a conversion anew.
+#[derive(Debug, ToSchema)]
+#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
+#[schema(example = json!({"rules": "then"}))]
+pub struct RecalculationInput {
+    /// `then`, those of the time when it happened (the default), or `current`.
+    pub rules: Option<String>,
+}
+
+const RULES: &[(&str, RulesOf)] = &[("then", RulesOf::Then), ("current", RulesOf::Current)];
+
+/// Recalculate a conversion
+///
+/// Priced anew at its place in the order, with what came before it as that is now; refunds come off after. Amounts set
+/// by hand are discarded.
+#[utoipa::path(post, path = "/v1/conversions/{conversion}/recalculate", tag = "Conversions",
+    request_body = RecalculationInput, responses((status = 200, body = ConversionDetail)))]
+async fn recalculate(
+    State(api): State<Api>,
+    Segment(id): Segment,
+    request: ChangeRequest,
+) -> Result<Response, ApiError> {
+    let change = begin!(request, api);
+    let row = find(&change.tx, change.account, &id).await?;
+    let mut fields = request.fields()?;
+    let rules = fields.or("rules", RulesOf::Then, values::word(RULES));
+    fields.finish()?;
+    change.apply(&Command::Recalculate { conversion: row.id, rules }).await?;
+    answer(change, row.id).await
 }
 
 /// Read a held conversion

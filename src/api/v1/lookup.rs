@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
+    sea_query::SelectStatement,
+};
 use uuid::Uuid;
 
 use crate::{
@@ -41,6 +44,16 @@ pub async fn any_affiliate(
     slug: &str,
 ) -> Result<affiliate::Model, ApiError> {
     find_affiliate(db, account, slug).await?.ok_or(ApiError::NotFound("affiliate"))
+}
+
+/// The ids of an account's affiliates that are not deleted, as a subquery.
+pub fn live_affiliates(account: AccountId) -> SelectStatement {
+    affiliate::Entity::find()
+        .select_only()
+        .column(affiliate::Column::Id)
+        .filter(affiliate::Column::AccountId.eq(account.0))
+        .filter(affiliate::Column::DeletedAt.is_null())
+        .into_query()
 }
 
 async fn find_program(
@@ -90,13 +103,22 @@ pub async fn filters(
             fields.wrong("program", "there is no such program");
         }
     }
-    if let Given::Is(slug) = fields.given("affiliate", Input::text) {
-        of.affiliate = find_affiliate(db, account, &slug).await?.map(|row| row.id);
-        if of.affiliate.is_none() {
-            fields.wrong("affiliate", "there is no such affiliate");
-        }
-    }
+    of.affiliate = affiliate_filter(db, account, fields).await?;
     Ok(of)
+}
+
+/// Reads the filter `affiliate`, deleted ones included.
+pub async fn affiliate_filter(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    fields: &mut Fields,
+) -> Result<Option<i64>, ApiError> {
+    let Given::Is(slug) = fields.given("affiliate", Input::text) else { return Ok(None) };
+    let row = find_affiliate(db, account, &slug).await?;
+    if row.is_none() {
+        fields.wrong("affiliate", "there is no such affiliate");
+    }
+    Ok(row.map(|row| row.id))
 }
 
 /// Reads the filter `link`, deleted ones included.

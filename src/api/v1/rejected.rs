@@ -12,6 +12,7 @@ use super::{
     convert, lookup,
     range::{self, RangeParams},
     report::{self, Outcome},
+    reports::ConversionInput,
 };
 use crate::{
     api::{
@@ -26,8 +27,21 @@ use crate::{
         ids::{AccountId, Prefix},
         reason::Rejection,
     },
+    events::report::{RepairError, repaired},
+    ledger::intake::read_event,
     store::entities::rejected_event,
 };
+
+impl From<RepairError> for ApiError {
+    fn from(error: RepairError) -> Self {
+        match error {
+            RepairError::Unreadable(unreadable) => unreadable.into(),
+            RepairError::NotAReport => {
+                Self::NotPossible { code: "not_retryable", message: error.to_string() }
+            }
+        }
+    }
+}
 
 pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(list)).routes(routes!(read)).routes(routes!(retry))
@@ -147,10 +161,11 @@ async fn read(
 
 /// Send a rejected event again
 ///
-/// After the cause was repaired: the affiliate approved, the coupon made. Rejected once more, it stays in the list
-/// with the new reason.
+/// After the cause was repaired: the affiliate approved, the coupon made; or with what was wrong in it. Fields that are
+/// given take the place of those that were sent, null clears, the others stay (of a refund: those of a refund).
+/// Rejected once more, it stays in the list as it was sent now, with the new reason.
 #[utoipa::path(post, path = "/v1/rejected/{rejected}/retry", tag = "Rejected events",
-    responses((status = 200, body = Outcome)))]
+    request_body = ConversionInput, responses((status = 200, body = Outcome)))]
 async fn retry(
     State(api): State<Api>,
     Segment(id): Segment,
@@ -158,8 +173,11 @@ async fn retry(
 ) -> Result<Response, ApiError> {
     let change = begin!(request, api);
     let row = find(&change.tx, change.account, &id).await?;
-    request.fields()?.finish()?;
-    let effect = api.intake.retry_rejected(&change.tx, change.account, row.id, change.at).await?;
+    let repaired = match request.is_empty() {
+        true => None,
+        false => Some(repaired(&read_event(&row)?, request.report()?)?),
+    };
+    let effect = api.intake.retry_repaired(&change.tx, change.account, row.id, repaired, change.at).await?;
     let outcome = Outcome::of(&change.tx, effect).await?;
     change.answer(StatusCode::OK, &outcome).await
 }

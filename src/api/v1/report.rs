@@ -58,7 +58,7 @@ impl Outcome {
             warnings: Vec::new(),
         };
         let id = match effect {
-            Effect::Done => None,
+            Effect::Done | Effect::Awarded { .. } => None,
             Effect::Settled { id, .. } | Effect::Held { id } | Effect::Declined { id } => Some(id),
             Effect::Duplicate { of } => Some(of),
             Effect::Pending { id, waits } => {

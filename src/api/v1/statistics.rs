@@ -99,7 +99,7 @@ pub struct Counts {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Group {
+pub struct ClickGroup {
     /// The country, device, class, day, link, program or affiliate; null: unknown.
     #[schema(example = "DE")]
     pub key: Option<String>,
@@ -116,7 +116,7 @@ pub struct ClickStatistics {
     #[schema(example = "2026-01-31")]
     pub to: String,
     /// Days in their order, all else by clicks, most first.
-    pub data: Vec<Group>,
+    pub data: Vec<ClickGroup>,
     /// Whether there are more groups than `limit`.
     pub cut: bool,
     pub total: Counts,
@@ -232,7 +232,7 @@ async fn named(
     account: AccountId,
     group_by: GroupBy,
     groups: Vec<(Key, Counts)>,
-) -> Result<Vec<Group>, ApiError> {
+) -> Result<Vec<ClickGroup>, ApiError> {
     let numbers = groups.iter().filter_map(|(key, _)| match key {
         Key::Number(number) => Some(*number),
         Key::Text(_) => None,
@@ -251,7 +251,7 @@ async fn named(
         (_, Key::Number(number)) => Ok(Some(day(i32::try_from(number).unwrap_or(0)))),
         (_, Key::Text(text)) => Ok(Some(text).filter(|text| !text.is_empty())),
     };
-    groups.into_iter().map(|(key, counts)| Ok(Group { key: name(key)?, counts })).collect()
+    groups.into_iter().map(|(key, counts)| Ok(ClickGroup { key: name(key)?, counts })).collect()
 }
 
 /// `2026-01-31`.

@@ -1,23 +1,56 @@
-//! What happened to a line after it was made: refunds, with the figures to work them out by hand, and review.
+//! What happened to a line after it was made: refunds, with the figures to work them out by hand, corrections, review.
 
 use serde_json::json;
 
 use super::{
-    Change, RefundFact, Step, StepKind, Story,
-    words::{money, rounding},
+    Change, ChangeKind, RefundFact, Step, StepKind, Story,
+    price::{self, worth},
+    words::{capital, money, rounding, stopped},
 };
 use crate::domain::{
-    pricing::to_minor,
-    program::{Price, RefundPolicy},
+    price::FlatPrice,
+    pricing::{Pricing, to_minor},
+    program::RefundPolicy,
+    rates::Fraction,
     reason::LineStatus,
-    refunds::{exact_after, sub_amounts_left},
+    refunds::{SetLine, exact_after},
 };
 
+/// What a line's amount follows from at a time.
+struct Basis {
+    pricing: Option<Pricing>,
+    set: Option<SetLine>,
+}
+
+pub(super) fn steps(story: &Story) -> Vec<Step> {
+    let mut basis = Basis { pricing: story.pricing.clone(), set: None };
+    let mut steps = Vec::new();
+    for change in &story.changes {
+        if let Some(pricing) = &change.pricing {
+            basis = Basis { pricing: Some(pricing.clone()), set: None };
+        }
+        match (change.what, &change.refund) {
+            (ChangeKind::Refunded, Some(refund)) => steps.push(refunded(story, change, refund, &basis)),
+            (ChangeKind::Recalculated, _) => steps.extend(recalculated(story, change)),
+            (ChangeKind::ConversionEdited, _) => steps.push(conversion_edited(story, change)),
+            (ChangeKind::Review | ChangeKind::Refunded | ChangeKind::Edited, _) => {
+                steps.extend(changed(story, change));
+            }
+        }
+        if matches!(change.what, ChangeKind::Edited | ChangeKind::ConversionEdited)
+            && let Some(left) = change.left_after
+        {
+            basis.set = Some(SetLine { amount: change.amount_after, left });
+        }
+    }
+    steps
+}
+
 /// A refund, what is left, and what that makes of the line.
-pub(super) fn refunded(story: &Story, change: &Change, refund: &RefundFact) -> Step {
-    let pricing = &story.pricing;
-    let (amount, paid_in) = (pricing.conversion_amount, pricing.conversion_currency);
-    let left = amount - refund.refunded_in_all;
+fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) -> Step {
+    let paid_in = basis.pricing.as_ref().map_or(story.currency, |pricing| pricing.conversion_currency);
+    let left = change.left_after.unwrap_or_default();
+    let amount = left + refund.refunded_in_all;
     let mut note = String::new();
     for (name, value) in [("id", &refund.external_id), ("reason", &refund.reason)] {
         if let Some(value) = value {
@@ -38,8 +71,8 @@ pub(super) fn refunded(story: &Story, change: &Change, refund: &RefundFact) -> S
     let (why, sub_amount) = match story.refund_policy {
         RefundPolicy::Keep => (" The program keeps commissions when a sale is refunded.".to_owned(), None),
         RefundPolicy::Reverse => {
-            let sub_amount = sub_amount_left(story, refund);
-            (repriced(story, change, refund, sub_amount), Some(sub_amount))
+            let sub_amount = change.sub_amount_after.unwrap_or_default();
+            (repriced(story, change, basis, sub_amount, left), Some(sub_amount))
         }
     };
     let effect = if change.amount_before == change.amount_after {
@@ -65,43 +98,106 @@ pub(super) fn refunded(story: &Story, change: &Change, refund: &RefundFact) -> S
     }
 }
 
-/// This line's part of what is left after a refund.
-fn sub_amount_left(story: &Story, refund: &RefundFact) -> i64 {
-    let left = sub_amounts_left(story.pricing.conversion_amount, refund.refunded_in_all, &story.sub_amounts);
-    let place = usize::try_from(story.number - 1).ok();
-    place.and_then(|place| left.get(place).copied()).unwrap_or_default()
-}
-
 /// The price after a refund, as it can be worked out by hand.
-fn repriced(story: &Story, change: &Change, refund: &RefundFact, sub_amount: i64) -> String {
-    let pricing = &story.pricing;
-    let (amount, paid_in) = (pricing.conversion_amount, pricing.conversion_currency);
-    if amount == refund.refunded_in_all {
+fn repriced(story: &Story, change: &Change, basis: &Basis, sub_amount: i64, left: i64) -> String {
+    if left == 0 {
         return " Nothing is left to pay a commission for.".to_owned();
     }
-    let exact = exact_after(&pricing.price, sub_amount, amount, refund.refunded_in_all);
-    let product = match &pricing.price {
-        Price::Fixed { value } => format!(
-            "{} times {} / {}",
-            money(story.currency, *value),
-            paid_in.format(amount - refund.refunded_in_all),
-            paid_in.format(amount)
+    let Some(pricing) = &basis.pricing else { return String::new() };
+    let paid_in = pricing.conversion_currency;
+    let exact = exact_after(pricing, basis.set, sub_amount, left);
+    let product = match (basis.set, pricing.flat()) {
+        (Some(set), _) => format!(
+            "{} times {} / {} is {}.",
+            money(story.currency, set.amount),
+            paid_in.format(left),
+            paid_in.format(set.left),
+            rounding(story.currency, &exact)
         ),
-        Price::Percentage { value } => format!("{value} % of {}", money(paid_in, sub_amount)),
+        (None, Some(FlatPrice::Fixed { value })) => format!(
+            "{} times {} / {} is {}.",
+            money(story.currency, value),
+            paid_in.format(left),
+            paid_in.format(pricing.conversion_amount),
+            rounding(story.currency, &exact)
+        ),
+        (None, Some(FlatPrice::Percentage { .. }) | None) => {
+            worth(story, pricing, sub_amount, &Fraction(exact.clone()))
+        }
     };
-    let part = match story.sub_amounts.len() {
+    let part = match story.lines {
         0 | 1 => String::new(),
         _ => format!(" This line's part of that is {}.", money(paid_in, sub_amount)),
     };
-    let bound = match to_minor(&exact) > change.amount_before {
-        true => " A refund never raises a commission.",
-        false => "",
+    let amount = to_minor(&exact);
+    let rest = pricing.rest.filter(|rest| basis.set.is_none() && amount > *rest);
+    let bound = match rest {
+        Some(rest) => format!(" The caps had left {} for it.", money(story.currency, rest)),
+        None if amount > change.amount_before => " A refund never raises a commission.".to_owned(),
+        None => String::new(),
     };
-    format!("{part} {product} is {}.{bound}", rounding(story.currency, &exact))
+    format!("{part} {product}{bound}")
+}
+
+/// The conversion got another amount and the line stays.
+fn conversion_edited(story: &Story, change: &Change) -> Step {
+    let paid_in = story.pricing.as_ref().map_or(story.currency, |pricing| pricing.conversion_currency);
+    let left = change.left_after.unwrap_or_default();
+    Step {
+        step: StepKind::Change,
+        text: format!(
+            "At {} the amount of the conversion was changed; {} of it are left. The commission stays {}; a refund \
+             takes its part of that from now on.",
+            change.at,
+            money(paid_in, left),
+            money(story.currency, change.amount_after)
+        ),
+        data: json!({
+            "at": change.at.to_string(), "left": paid_in.format(left), "conversion_currency": paid_in,
+            "amount": story.currency.format(change.amount_after), "currency": story.currency,
+        }),
+    }
+}
+
+/// The line was priced anew: the steps of its price again, and what came of it.
+fn recalculated(story: &Story, change: &Change) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut said = vec![match change.amount_before == change.amount_after {
+        true => format!("it stays {}", money(story.currency, change.amount_after)),
+        false => format!(
+            "it goes from {} to {}",
+            money(story.currency, change.amount_before),
+            money(story.currency, change.amount_after)
+        ),
+    }];
+    said.extend(review_words(change).map(str::to_owned));
+    if change.pricing.is_none() {
+        said.push(stopped("recalculated").to_lowercase());
+    }
+    steps.push(Step {
+        step: StepKind::Change,
+        text: format!("At {} the conversion was priced anew: {}.", change.at, said.join("; ")),
+        data: figures(story, change),
+    });
+    if let Some(pricing) = &change.pricing {
+        steps.extend(price::steps(story, pricing));
+    }
+    steps
+}
+
+fn review_words(change: &Change) -> Option<&'static str> {
+    match (change.status_before, change.status_after) {
+        (before, after) if before == after => None,
+        (LineStatus::Disapproved, LineStatus::Approved) => Some("it was reopened and approved"),
+        (LineStatus::Disapproved, _) => Some("it was reopened"),
+        (_, LineStatus::Approved) => Some("it was approved"),
+        (_, LineStatus::Disapproved) => Some("it was disapproved"),
+        (_, LineStatus::Pending) => Some("its approval was taken back"),
+    }
 }
 
 /// A change that no refund caused; none where nothing changed.
-pub(super) fn changed(story: &Story, change: &Change) -> Option<Step> {
+fn changed(story: &Story, change: &Change) -> Option<Step> {
     let mut said = Vec::new();
     if change.amount_before != change.amount_after {
         said.push(format!(
@@ -110,21 +206,20 @@ pub(super) fn changed(story: &Story, change: &Change) -> Option<Step> {
             money(story.currency, change.amount_after)
         ));
     }
-    match (change.status_before, change.status_after) {
-        (before, after) if before == after => {}
-        (LineStatus::Disapproved, LineStatus::Approved) => said.push("it was reopened and approved".into()),
-        (LineStatus::Disapproved, _) => said.push("it was reopened".into()),
-        (_, LineStatus::Approved) => said.push("it was approved".into()),
-        (_, LineStatus::Disapproved) => said.push("it was disapproved".into()),
-        (_, LineStatus::Pending) => said.push("its approval was taken back".into()),
-    }
+    said.extend(review_words(change).map(str::to_owned));
+    let comment = change.comment.as_ref().map_or_else(String::new, |text| format!(" ({})", capital(text)));
     (!said.is_empty()).then(|| Step {
         step: StepKind::Change,
-        text: format!("At {} {}.", change.at, said.join(" and ")),
-        data: json!({
-            "at": change.at.to_string(), "amount_before": story.currency.format(change.amount_before),
-            "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
-            "status_before": change.status_before, "status_after": change.status_after,
-        }),
+        text: format!("At {} {}{comment}.", change.at, said.join(" and ")),
+        data: figures(story, change),
+    })
+}
+
+fn figures(story: &Story, change: &Change) -> serde_json::Value {
+    json!({
+        "at": change.at.to_string(), "amount_before": story.currency.format(change.amount_before),
+        "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
+        "status_before": change.status_before, "status_after": change.status_after,
+        "comment": change.comment,
     })
 }

@@ -1,12 +1,14 @@
 use super::*;
+use uuid::Uuid;
+
 use crate::domain::{
     amount::Percent,
     attribution::Candidate,
     ids::{AffiliateId, LinkId, ProgramId},
-    pricing::price,
+    price::Price,
+    pricing::{Rule, RuleSource, Terms, price},
     time::MS_PER_DAY,
 };
-use uuid::Uuid;
 
 const CLICK: &str = "clk_018f0000000070008000000000000001";
 
@@ -34,39 +36,61 @@ fn by_click() -> Resolved {
 
 /// A sale two days and an hour after its click, of one line.
 fn story(rule: Price, amount: i64, code: &str) -> Story {
-    let currency = code.parse().unwrap();
-    let line = price(&rule, 3, "standard", amount, amount, currency, currency);
+    let currency: Currency = code.parse().unwrap();
+    let terms = Terms {
+        program_version: 3,
+        program_currency: currency,
+        conversion_amount: amount,
+        conversion_currency: currency,
+        factor: None,
+        in_program_currency: false,
+    };
+    let rule = Rule { source: RuleSource::CommissionType, price: rule, first_payment: None };
+    let line = price(&terms, &rule, "standard", 1, amount, None, false);
     Story {
+        kind: LineKind::Regular,
         program: "demo-shop".to_owned(),
         affiliate: "jane".to_owned(),
+        referrer: "jane".to_owned(),
         occurred_at: at("2026-03-03T11:00:00Z"),
         attribution: Some(by_click()),
         warnings: vec![],
+        rate: None,
         number: 1,
-        sub_amounts: vec![amount],
+        lines: 1,
+        made_amount: line.amount,
         amount: line.amount,
-        pricing: line.pricing,
+        pricing: Some(line.pricing),
+        bonus: None,
         refund_policy: RefundPolicy::Reverse,
         currency,
         status: LineStatus::Pending,
-        reason: None,
+        made_reason: None,
+        comment: None,
         created_at: at("2026-03-03T11:00:01Z"),
         started_as: LineStatus::Pending,
         changes: vec![],
         payout_delay_days: 30,
         approved_at: None,
         final_at: None,
+        paid: false,
     }
 }
 
-fn refund(amounts: (i64, i64), refunded: i64, refunded_in_all: i64) -> Change {
+/// A refund of a conversion of one line.
+fn refund(amounts: (i64, i64), refunded: i64, refunded_in_all: i64, left: i64) -> Change {
     Change {
         at: at("2026-03-05T00:00:00Z"),
+        what: ChangeKind::Refunded,
         amount_before: amounts.0,
         amount_after: amounts.1,
         status_before: LineStatus::Pending,
         status_after: LineStatus::Pending,
+        sub_amount_after: Some(left),
+        left_after: Some(left),
         refund: Some(RefundFact { amount: refunded, refunded_in_all, external_id: None, reason: None }),
+        pricing: None,
+        comment: None,
     }
 }
 
@@ -91,13 +115,14 @@ fn a_sale_is_told_from_its_click_to_the_day_of_payment() {
                 external_id: Some("r-1".to_owned()),
                 reason: Some("chargeback".to_owned()),
             }),
-            ..refund((499, 399), 1000, 1000)
+            ..refund((499, 399), 1000, 1000, 3990)
         },
         Change {
             at: at("2026-03-06T00:00:00Z"),
+            what: ChangeKind::Review,
             status_after: LineStatus::Approved,
             refund: None,
-            ..refund((399, 399), 0, 0)
+            ..refund((399, 399), 0, 0, 0)
         },
     ];
     sale.amount = 399;
@@ -126,19 +151,22 @@ fn a_sale_is_told_from_its_click_to_the_day_of_payment() {
 #[test]
 fn the_figures_stand_beside_the_sentences() {
     let mut sale = story(percent("12.5"), 10_005, "BHD");
-    sale.changes = vec![refund((1251, 626), 4999, 4999)];
+    sale.changes = vec![refund((1251, 626), 4999, 4999, 5006)];
     let steps = explain(&sale);
     let data = |kind| steps.iter().find(|step| step.step == kind).unwrap().data.clone();
     assert_eq!(
         data(StepKind::Calculation),
         json!({
             "line": 1, "conversion_amount": "10.005", "sub_amount": "10.005", "conversion_currency": "BHD",
-            "exact_minor_units": "10005/8", "amount": "1.251", "currency": "BHD",
+            "exact_minor_units": "10005/8", "amount": "1.251", "currency": "BHD", "rest": null,
         })
     );
     assert_eq!(
         data(StepKind::Rule),
-        json!({ "form": "percentage", "value": "12.5", "commission_type": "standard", "program_version": 3 })
+        json!({
+            "form": "percentage", "value": "12.5", "commission_type": "standard", "program_version": 3, "level": 1,
+            "source": {"program_version": 3}, "first_payment": false,
+        })
     );
     let refunded = data(StepKind::Refund);
     assert_eq!(refunded["left"], "5.006");
@@ -176,20 +204,20 @@ fn a_fixed_value_shrinks_with_the_amount_and_ends_at_nothing() {
         "Version 3 of program demo-shop was in force. Its commission type standard pays a fixed 5.00 USD."
     );
     assert_eq!(text(&sale, StepKind::Calculation), "The commission is 5.00 USD, whatever the amount.");
-    sale.changes = vec![refund((500, 333), 1000, 1000)];
+    sale.changes = vec![refund((500, 333), 1000, 1000, 2000)];
     assert_eq!(
         text(&sale, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 10.00 USD of 30.00 USD were refunded; 20.00 USD are left. 5.00 USD times 20.00 \
          / 30.00 is 3.33333333333333… USD, rounded to 3.33 USD. The commission goes from 5.00 USD to 3.33 USD."
     );
-    sale.changes = vec![refund((333, 0), 2000, 3000)];
+    sale.changes = vec![refund((333, 0), 2000, 3000, 0)];
     assert_eq!(
         text(&sale, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 20.00 USD of 30.00 USD were refunded; 0.00 USD are left. Nothing is left to pay \
          a commission for. The commission goes from 3.33 USD to 0.00 USD."
     );
     let mut lead = story(Price::Fixed { value: 500 }, 0, "USD");
-    lead.changes = vec![refund((500, 0), 0, 0)];
+    lead.changes = vec![refund((500, 0), 0, 0, 0)];
     assert_eq!(
         text(&lead, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z the conversion was refunded whole. Nothing is left to pay a commission for. The \
@@ -201,14 +229,14 @@ fn a_fixed_value_shrinks_with_the_amount_and_ends_at_nothing() {
 fn a_refund_may_leave_the_commission_as_it_is() {
     let mut kept = story(percent("10"), 4990, "USD");
     kept.refund_policy = RefundPolicy::Keep;
-    kept.changes = vec![refund((499, 499), 1000, 1000)];
+    kept.changes = vec![refund((499, 499), 1000, 1000, 3990)];
     assert_eq!(
         text(&kept, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 10.00 USD of 49.90 USD were refunded; 39.90 USD are left. The program keeps \
          commissions when a sale is refunded. The commission stays 4.99 USD."
     );
     let mut lowered = story(percent("10"), 1000, "USD");
-    lowered.changes = vec![refund((20, 20), 100, 100)];
+    lowered.changes = vec![refund((20, 20), 100, 100, 900)];
     assert_eq!(
         text(&lowered, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 1.00 USD of 10.00 USD were refunded; 9.00 USD are left. 10 % of 9.00 USD is 0.90 \
@@ -219,14 +247,14 @@ fn a_refund_may_leave_the_commission_as_it_is() {
 #[test]
 fn each_line_tells_its_part() {
     let mut sale = story(percent("10"), 500, "USD");
-    sale.pricing.conversion_amount = 3000;
+    sale.pricing.as_mut().unwrap().conversion_amount = 3000;
     sale.number = 2;
-    sale.sub_amounts = vec![1000, 500];
+    sale.lines = 2;
     assert_eq!(
         text(&sale, StepKind::Calculation),
         "This is line 2 of 2, for 5.00 USD. 10 % of 5.00 USD is 0.50 USD exactly, without rounding."
     );
-    sale.changes = vec![refund((50, 25), 1500, 1500)];
+    sale.changes = vec![Change { sub_amount_after: Some(250), ..refund((50, 25), 1500, 1500, 1500) }];
     assert_eq!(
         text(&sale, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 15.00 USD of 30.00 USD were refunded; 15.00 USD are left. This line's part of \
@@ -313,8 +341,11 @@ fn review_and_changes_are_told() {
     );
     sale.started_as = LineStatus::Disapproved;
     sale.status = LineStatus::Disapproved;
-    sale.reason = Some("capped".to_owned());
-    assert_eq!(text(&sale, StepKind::Review), "A rule stopped it (capped): it started disapproved.");
+    sale.made_reason = Some("capped".to_owned());
+    assert_eq!(
+        text(&sale, StepKind::Review),
+        "A cap of the program was reached (capped): it started disapproved."
+    );
     assert_eq!(text(&sale, StepKind::Result), "It is disapproved and counts nothing.");
 
     use LineStatus::{Approved, Disapproved, Pending};
@@ -327,11 +358,11 @@ fn review_and_changes_are_told() {
         (Pending, Approved, 600, "its amount was changed from 4.99 USD to 6.00 USD and it was approved."),
     ];
     for (status_before, status_after, amount_after, told) in table {
-        let plain = Change { refund: None, ..refund((499, amount_after), 0, 0) };
+        let plain = Change { what: ChangeKind::Review, refund: None, ..refund((499, amount_after), 0, 0, 0) };
         sale.changes = vec![Change { status_before, status_after, ..plain }];
         assert_eq!(text(&sale, StepKind::Change), format!("At 2026-03-05T00:00:00.000Z {told}"));
     }
-    sale.changes = vec![Change { refund: None, ..refund((499, 499), 0, 0) }];
+    sale.changes = vec![Change { what: ChangeKind::Review, refund: None, ..refund((499, 499), 0, 0, 0) }];
     assert!(explain(&sale).iter().all(|step| step.step != StepKind::Change));
 }
 

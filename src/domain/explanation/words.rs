@@ -7,7 +7,7 @@ use num_traits::Signed;
 use crate::domain::{
     amount::Currency,
     pricing::to_minor,
-    reason::{Input, Warning},
+    reason::{Input, Stop, Warning},
     time::MS_PER_DAY,
 };
 
@@ -41,6 +41,21 @@ pub(super) const fn cause(warning: Warning) -> &'static str {
     }
 }
 
+/// Why a line earns nothing, by the code of its reason.
+pub(super) fn stopped(reason: &str) -> &'static str {
+    match Stop::parse(reason) {
+        Some(Stop::CustomerCanceled) => "The customer was canceled when it happened",
+        Some(Stop::Recurrence) => "The customer has earned this type as often as it pays",
+        Some(Stop::RecurringPeriod) => "It came too long after the customer's first conversion",
+        Some(Stop::RecurringCap) => "The customer has earned as many conversions as the program pays",
+        Some(Stop::Capped) => "A cap of the program was reached",
+        Some(Stop::AffiliateSuspended) => "The affiliate was suspended when it happened",
+        Some(Stop::AffiliateNotApproved) => "The affiliate was not approved in the program when it happened",
+        Some(Stop::Recalculated) => "There was no such line when the conversion was recalculated",
+        None => "A rule stopped it",
+    }
+}
+
 /// The sentence with a capital at its start.
 pub(super) fn capital(text: &str) -> String {
     let mut letters = text.chars();
@@ -64,7 +79,7 @@ pub(super) fn rounding(currency: Currency, exact: &BigRational) -> String {
 }
 
 /// Minor units as a decimal number in major units; `…` ends one that has more digits than are written.
-fn decimal(currency: Currency, exact: &BigRational) -> String {
+pub(super) fn decimal(currency: Currency, exact: &BigRational) -> String {
     let digits = currency.exponent() + MORE_DIGITS;
     let scaled = exact.abs() * BigRational::from(BigInt::from(10).pow(MORE_DIGITS));
     let sign = if exact.is_negative() { "-" } else { "" };
@@ -72,7 +87,10 @@ fn decimal(currency: Currency, exact: &BigRational) -> String {
     let (whole, part) = text.split_at(text.len() - digits as usize);
     if scaled.is_integer() {
         let part = part.trim_end_matches('0');
-        return format!("{sign}{whole}.{part}");
+        let least = currency.exponent() as usize;
+        let part = if part.len() < least { format!("{part:0<least$}") } else { part.to_owned() };
+        let point = if part.is_empty() { "" } else { "." };
+        return format!("{sign}{whole}{point}{part}");
     }
     format!("{sign}{whole}.{part}…")
 }

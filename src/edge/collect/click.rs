@@ -10,10 +10,7 @@ use std::{net::IpAddr, time::Instant};
 use http::{HeaderMap, HeaderValue, Uri, header};
 use percent_encoding::utf8_percent_encode;
 
-use super::{
-    auth::Caller,
-    fields::{Fields, MAX_ID},
-};
+use super::auth::Caller;
 use crate::{
     domain::time::Timestamp,
     edge::{
@@ -23,6 +20,7 @@ use crate::{
         query::VALUE,
         redirect::{Found, Origin, Visitor, follow, opts_out},
     },
+    events::report::{Fields, MAX_ID},
     visitor::Place,
 };
 
@@ -102,7 +100,7 @@ pub(crate) fn follow_reported(
     Ok(Reported { click, token, destination })
 }
 
-fn header_field(fields: &mut Fields<'_>, name: &str) -> Result<Option<HeaderValue>, Refusal> {
+fn header_field(fields: &mut Fields<'_>, name: &'static str) -> Result<Option<HeaderValue>, Refusal> {
     let text = fields.text(name, MAX_HEADER)?;
     // Text without control characters is always a header's value.
     Ok(text.and_then(|text| HeaderValue::try_from(text).ok()))

@@ -7,11 +7,8 @@
 //!
 //! Pages of any origin may post (publishable keys stand in them): CORS is open, and no cookie is ever looked at.
 
-pub(crate) mod auth;
+mod auth;
 mod click;
-mod event_id;
-pub(crate) mod fields;
-pub(crate) mod report;
 
 use std::{net::IpAddr, rc::Rc};
 
@@ -22,7 +19,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use self::{auth::Caller, fields::Fields};
+use self::auth::Caller;
 use super::{
     append, body,
     click::PendingClick,
@@ -33,7 +30,10 @@ use super::{
 };
 use crate::{
     domain::{ids::Prefix, reason::ConversionKind, time::Timestamp, traffic::TrafficClass},
-    events::{Body, Channel},
+    events::{
+        Body, Channel,
+        report::{self, Fields},
+    },
     stream::{Durability, Record, Topic},
 };
 

@@ -10,7 +10,7 @@ pub struct Model {
     pub id: i64,
     pub slug: String,
     pub name: String,
-    /// IANA name; calendar days and periods are cut in it.
+    /// IANA name, as `domain::calendar::Zone` reads it; calendar days and periods are cut in it. Never changed.
     pub time_zone: String,
     /// Where an unknown code leads.
     pub fallback_url: Option<String>,

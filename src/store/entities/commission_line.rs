@@ -34,6 +34,16 @@ pub struct Model {
     pub final_at: Option<i64>,
     pub created_at: i64,
     pub created_seq: i64,
+    /// The entry of its conversion that it is for, from 1.
+    pub entry: i32,
+    /// 1: regular; from 2 the upline's.
+    pub level: i32,
+    /// Its type counts for the customer's `recurring_cap`.
+    pub counts_towards_cap: bool,
+    /// Set by hand, or left when its conversion was edited: the amount from which refunds are taken.
+    pub set_amount: Option<i64>,
+    /// What was left of the conversion then.
+    pub set_left: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

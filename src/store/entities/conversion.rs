@@ -13,7 +13,8 @@ pub struct Model {
     pub arrived_seq: i64,
     /// The journal's number with which it settled; none while it waits.
     pub seq: Option<i64>,
-    /// `settled`, `pending`, `held`, `declined`, `replaced`, `rejected` (waited in vain).
+    /// `settled`, `pending`, `held`, `declined`, `replaced`, `rejected` (waited in vain),
+    /// `deleted`.
     pub status: String,
     pub kind: String,
     pub event_id: Uuid,
@@ -47,6 +48,13 @@ pub struct Model {
     pub edge: Option<String>,
     pub boot: Option<Uuid>,
     pub stream: Option<String>,
+    /// `domain::pricing::Entry`, before any refund.
+    pub entries: Json,
+    /// `domain::rates::StoredRate`; null in the program's currency.
+    pub rate: Json,
+    /// Nothing is left of it; one of amount 0 was refunded.
+    pub refunded_whole: bool,
+    pub deleted_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -16,6 +16,13 @@ pub struct Model {
     pub link_id: Option<i64>,
     pub created_at: i64,
     pub created_seq: i64,
+    /// `trial`, `lead` or `new`: where it begins.
+    pub track: String,
+    /// It has had a conversion with an amount above 0.
+    pub moved_on: bool,
+    pub canceled: bool,
+    /// When the first of its conversions that settled happened.
+    pub first_at: Option<i64>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

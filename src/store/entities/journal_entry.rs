@@ -12,6 +12,8 @@ pub struct Model {
     pub seq: i64,
     pub at: i64,
     pub command: Json,
+    /// What the command found outside of the ledger: `ledger::journal::LookedUp`.
+    pub looked_up: Json,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

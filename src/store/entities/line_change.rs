@@ -15,13 +15,20 @@ pub struct Model {
     pub number: i32,
     pub account_id: i64,
     pub at: i64,
-    /// `approved`, `disapproved`, `reopened`, `refunded`.
+    /// `approved`, `disapproved`, `pending`, `refunded`, `edited`, `conversion_edited`, `recalculated`.
     pub what: String,
     pub amount_before: i64,
     pub amount_after: i64,
     pub status_before: String,
     pub status_after: String,
     pub refund_id: Option<Uuid>,
+    /// The pricing before a recalculation; else null.
+    pub pricing_before: Json,
+    /// The line's sub amount then.
+    pub sub_amount_after: Option<i64>,
+    /// What was left of its conversion then, where a refund or a correction changed the line.
+    pub left_after: Option<i64>,
+    pub comment: Option<String>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -22,6 +22,8 @@ pub struct Model {
     /// `earned`, `approved`, `refunded`, …
     pub event: String,
     pub at: i64,
+    /// The payment or payout that caused it.
+    pub payment_id: Option<Uuid>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

@@ -19,6 +19,8 @@ pub struct Model {
     pub created_at: i64,
     pub updated_at: i64,
     pub deleted_at: Option<i64>,
+    /// What measures are kept: `ledger::measures::Kept`.
+    pub measured: Json,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

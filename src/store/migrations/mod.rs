@@ -7,6 +7,7 @@ mod m0001_events;
 mod m0001_money;
 mod m0001_rules;
 mod m0002_catalog;
+mod m0003_engine;
 
 /// Tables of which PostgreSQL keeps each day apart: see `store::partitions`.
 const PARTITIONED_BY_DAY: [&str; 1] = ["clicks"];
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_events::Migration),
             Box::new(m0001_money::Migration),
             Box::new(m0002_catalog::Migration),
+            Box::new(m0003_engine::Migration),
         ]
     }
 }
@@ -46,6 +48,14 @@ async fn create(
     }
     for index in indexes {
         manager.create_index(index).await?;
+    }
+    Ok(())
+}
+
+/// Adds columns to a table that is there; SQLite takes one at a time.
+async fn add(manager: &SchemaManager<'_>, table: &'static str, columns: Vec<ColumnDef>) -> Result<(), DbErr> {
+    for column in columns {
+        manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await?;
     }
     Ok(())
 }

@@ -1,14 +1,20 @@
 //! Programs.
 
+mod limits;
 mod settings;
+mod types;
+mod versions;
 mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
+pub use limits::LAST_LEVEL;
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde::{Deserialize, Serialize};
 pub use settings::ProgramInput;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use versions::Then;
+pub use versions::types_of;
 pub use view::{Program, settings_of};
 
 use super::lookup;
@@ -22,7 +28,10 @@ use crate::{
         values,
     },
     catalog::Scope,
-    domain::ids::{ProgramId, Slug},
+    domain::{
+        ids::{ProgramId, Slug},
+        time::Timestamp,
+    },
     ledger::{Command, PutProgram},
     store::{
         entities::program,
@@ -35,6 +44,7 @@ pub fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::default()
         .routes(routes!(list, create))
         .routes(routes!(read, replace, update, delete))
+        .routes(routes!(versions::list))
         .routes(routes!(read_pixel_secret))
         .routes(routes!(rotate_pixel_secret))
 }
@@ -71,6 +81,7 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
     let mut fields = request.fields()?;
     let slug = fields.optional("id", None, values::slug);
     let read = settings::read(&mut fields, None);
+    let from = fields.optional("effective_from", None, values::past_time(Timestamp::now()));
     fields.finish()?;
     let (settings, currency) = read.ok_or_else(|| ApiError::internal("no settings"))?;
     let change = begin!(request, api);
@@ -79,7 +90,7 @@ async fn create(State(api): State<Api>, request: ChangeRequest) -> Result<Respon
         None => free_slug(&change, &settings.name).await?,
     };
     let id = ProgramId(sequences::next(&change.tx, Sequence::Program).await?);
-    change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings }))).await?;
+    change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings, from }))).await?;
     pixel_secrets::renew(&change.tx, id, &api.sealing, change.at).await?;
     let view = stored(&change, id).await?;
     change.answer(StatusCode::CREATED, &view).await
@@ -132,7 +143,8 @@ async fn replace(
 
 /// Change a program
 ///
-/// Settings that are not given stay. A new version of the settings is in force from now on.
+/// Settings that are not given stay. A new version of the settings is in force from now on, or from `effective_from`
+/// until the one that began after it; then settings that are not given are as they were at that time.
 #[utoipa::path(patch, path = "/v1/programs/{program}", tag = "Programs", request_body = ProgramInput,
     responses((status = 200, body = Program)))]
 async fn update(
@@ -146,17 +158,27 @@ async fn update(
 async fn put(api: &Api, slug: &str, request: ChangeRequest, whole: bool) -> Result<Response, ApiError> {
     let change = begin!(request, *api);
     let row = lookup::program(&change.tx, change.account, slug).await?;
-    let (old, old_currency) = settings_of(&row)?;
+    let (now, old_currency) = settings_of(&row)?;
     let mut fields = request.fields()?;
     fields.unchanging("id", slug);
-    let read = settings::read(&mut fields, (!whole).then_some((&old, old_currency)));
+    let from = fields.optional("effective_from", None, values::past_time(change.at));
+    let then = match from {
+        Some(from) => versions::at(&change.tx, &row, from).await?,
+        None => Then { settings: now, in_force: true },
+    };
+    let read = settings::read(&mut fields, (!whole).then_some((&then.settings, old_currency)));
+    // Versions that stay in force later would speak of another currency.
+    if from.is_some() && read.as_ref().is_some_and(|(_, currency)| *currency != old_currency) {
+        fields.wrong("effective_from", "must not be given with another currency");
+    }
     fields.finish()?;
     let (settings, currency) = read.ok_or_else(|| ApiError::internal("no settings"))?;
     let id = ProgramId(row.id);
-    // A version that says what the last one says would only lengthen the history.
-    if settings != old || currency != old_currency {
+    // A version that says what the one before it says would only lengthen the history.
+    if !then.in_force || settings != then.settings || currency != old_currency {
         let slug = row.slug.parse().map_err(ApiError::internal)?;
-        change.apply(&Command::PutProgram(Box::new(PutProgram { id, slug, currency, settings }))).await?;
+        let put = PutProgram { id, slug, currency, settings, from };
+        change.apply(&Command::PutProgram(Box::new(put))).await?;
     }
     let view = stored(&change, id).await?;
     change.answer(StatusCode::OK, &view).await

@@ -2,28 +2,35 @@
 
 use utoipa::ToSchema;
 
+use super::{
+    limits::{self, CapInput, Recurring},
+    types::{CommissionTypeInput, commission_types},
+};
 use crate::{
     api::{
-        fields::{Fields, Given, Input},
+        fields::{Fields, Input},
+        v1::prices::FlatPriceInput,
         values,
     },
     domain::{
-        amount::{Currency, Percent},
+        amount::Currency,
+        price::{Cap, CapMeasure, FlatPrice},
         program::{
-            AttributionModel, CommissionType, PixelTrust, Price, ProgramSettings, ReferrerPolicy,
-            RefundPolicy, SameSite,
+            AttributionModel, CommissionType, PixelTrust, ProgramSettings, ReferrerPolicy, RefundPolicy,
+            SameSite,
         },
     },
 };
 
-const MAX_NAME: usize = 200;
-const MAX_TYPES: usize = 50;
+pub(super) const MAX_NAME: usize = 200;
 const MAX_DEEP_LINK_HOSTS: usize = 100;
 /// Ten years.
 const MAX_DAYS: u32 = 3650;
 const MS_PER_DAY: u32 = 86_400_000;
 const MS_PER_HOUR: u32 = 3_600_000;
-const DEFAULT_TYPE: &str = "standard";
+
+/// Of a setting that holds amounts and was not given with another currency.
+pub(super) const ANEW: &str = "must be given anew: it holds amounts of the old currency";
 
 pub const ATTRIBUTION_MODELS: &[(&str, AttributionModel)] =
     &[("last_click", AttributionModel::LastClick), ("first_click", AttributionModel::FirstClick)];
@@ -100,23 +107,25 @@ pub struct ProgramInput {
     pub refund_policy: Option<String>,
     /// Programs of one group are named together.
     pub program_group: Option<String>,
-}
-
-/// What a conversion of one type earns.
-#[derive(Debug, ToSchema)]
-#[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
-pub struct CommissionTypeInput {
-    /// The name that conversions give. Default: `standard`.
-    pub identifier: Option<String>,
-    /// Default: the identifier.
-    #[schema(max_length = 200)]
-    pub title: Option<String>,
-    /// `fixed` or `percentage`.
-    #[schema(example = "percentage")]
-    pub form: String,
-    /// A decimal: of the program's currency, or percent with at most 8 digits after the point.
-    #[schema(example = "12.5")]
-    pub value: String,
+    /// Whether a customer earns commissions again and again; else each commission type once. Default: true.
+    pub recurring: Option<bool>,
+    /// Conversions of one customer that earn at the most, of all types that count towards it. Default: any number.
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub recurring_cap: Option<u32>,
+    /// Days after a customer's first conversion in which others earn. Default: for ever.
+    #[schema(minimum = 1, maximum = 1000000)]
+    pub recurring_period_days: Option<u32>,
+    /// Whether every commission is converted to the program's currency. Default: false, in the conversion's.
+    pub settle_in_program_currency: Option<bool>,
+    /// What the affiliate's parent, grandparent, … earn besides: the first is level 2. Default: none.
+    #[schema(max_items = 20)]
+    pub levels: Option<Vec<FlatPriceInput>>,
+    /// What the program pays at the most. Default: no limit.
+    #[schema(max_items = 24)]
+    pub caps: Option<Vec<CapInput>>,
+    /// From when on these settings are in force (RFC 3339), not in the future. Default: from now on. What happened
+    /// since is priced anew only where it is recalculated.
+    pub effective_from: Option<String>,
 }
 
 /// Reads the settings; what is not given is as in `base`, or the default. `None` only where an error was noted.
@@ -142,6 +151,8 @@ pub fn read(
     let deep_link_hosts = fields.or("deep_link_hosts", hosts, deep_link_hosts);
     let (referral_parameter, click_parameter) = parameters(fields, old);
     let types = commission_types(fields, base, currency);
+    let limits = Recurring::read(fields, old);
+    let (levels, caps) = levels_and_caps(fields, base, currency);
     let default_type = default_type(fields, old, types.as_deref());
     let get = |read: fn(&ProgramSettings) -> u32, default: u32| old.map_or(default, read);
     let settings = ProgramSettings {
@@ -196,6 +207,16 @@ pub fn read(
             old.and_then(|old| old.program_group.clone()),
             |input| values::slug(input).map(String::from),
         ),
+        recurring: limits.recurring,
+        recurring_cap: limits.cap,
+        recurring_period_days: limits.period_days,
+        settle_in_program_currency: fields.or(
+            "settle_in_program_currency",
+            old.is_some_and(|old| old.settle_in_program_currency),
+            values::boolean,
+        ),
+        levels,
+        caps,
     };
     Some((settings, currency?)).filter(|_| !fields.has_errors())
 }
@@ -237,79 +258,29 @@ fn deep_link_hosts(input: &Input) -> Result<Vec<String>, String> {
     }
 }
 
-fn commission_types(
+/// Amounts of another currency cannot stay: they must be given anew.
+fn levels_and_caps(
     fields: &mut Fields,
     base: Option<(&ProgramSettings, Currency)>,
     currency: Option<Currency>,
-) -> Option<Vec<CommissionType>> {
-    let types = match fields.objects("commission_types", MAX_TYPES, |entry| commission_type(entry, currency))
-    {
-        Given::Is(types) if types.is_empty() => {
-            fields.wrong("commission_types", "must have at least one entry");
-            return None;
+) -> (Vec<FlatPrice>, Vec<Cap>) {
+    let (mut old_levels, mut old_caps) =
+        base.map(|(old, _)| (old.levels.clone(), old.caps.clone())).unwrap_or_default();
+    let mut of_old_currency = Vec::new();
+    if base.is_some_and(|(_, old)| currency.is_some_and(|currency| currency != old)) {
+        if !fields.has("levels") && old_levels.iter().any(|level| level.is_amount()) {
+            of_old_currency.push("levels");
+            old_levels.clear();
         }
-        Given::Is(types) => types,
-        Given::Wrong => return None,
-        Given::Null => {
-            fields.wrong("commission_types", "must not be null");
-            return None;
-        }
-        Given::Absent => {
-            let Some((old, old_currency)) = base else {
-                fields.wrong("commission_types", "is required");
-                return None;
-            };
-            let fixed = old.commission_types.iter().any(|one| matches!(one.price, Price::Fixed { .. }));
-            if fixed && currency.is_some_and(|currency| currency != old_currency) {
-                fields.wrong("commission_types", "must be given anew: fixed values are of the old currency");
-                return None;
-            }
-            old.commission_types.clone()
-        }
-    };
-    for (n, one) in types.iter().enumerate() {
-        if types[..n].iter().any(|other| other.identifier == one.identifier) {
-            fields.wrong(&format!("commission_types[{n}].identifier"), "is given twice");
+        if !fields.has("caps") && old_caps.iter().any(|cap| cap.measure == CapMeasure::Amount) {
+            of_old_currency.push("caps");
+            old_caps.clear();
         }
     }
-    Some(types)
-}
-
-fn commission_type(entry: &mut Fields, currency: Option<Currency>) -> Option<CommissionType> {
-    #[derive(Clone, Copy)]
-    enum Form {
-        Fixed,
-        Percentage,
+    for name in of_old_currency {
+        fields.wrong(name, ANEW);
     }
-    const FORMS: &[(&str, Form)] = &[("fixed", Form::Fixed), ("percentage", Form::Percentage)];
-
-    let identifier =
-        entry.or("identifier", DEFAULT_TYPE.to_owned(), |input| values::slug(input).map(String::from));
-    let title = entry.or("title", identifier.clone(), values::text(MAX_NAME));
-    let form = entry.required("form", None, values::word(FORMS));
-    let value = entry.required("value", None, values::decimal)?;
-    let price = match (form?, currency) {
-        (Form::Percentage, _) => match Percent::from_decimal(&value) {
-            Ok(value) => Ok(Price::Percentage { value }),
-            Err(crate::domain::amount::AmountError::TooLarge) => {
-                Err("must be a percent from 0 to 100".to_owned())
-            }
-            Err(error) => Err(error.to_string()),
-        },
-        (Form::Fixed, Some(currency)) => value
-            .to_minor_exact(currency)
-            .map(|value| Price::Fixed { value })
-            .map_err(|error| error.to_string()),
-        // The currency itself is wrong, which was noted.
-        (Form::Fixed, None) => return None,
-    };
-    match price {
-        Ok(price) => Some(CommissionType { identifier, title, price }),
-        Err(message) => {
-            entry.wrong("value", message);
-            None
-        }
-    }
+    (limits::levels(fields, old_levels, currency), limits::caps(fields, old_caps, currency))
 }
 
 fn default_type(

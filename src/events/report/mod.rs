@@ -1,25 +1,28 @@
 //! Leads, sales and refunds as senders write them, over REST or as a pixel.
 //!
-//! The edge judges the shape of a value: its type, its length, its characters. What a value means (whether the
-//! program exists, the amount is not negative, the coupon is valid) is settlement's to say: it alone has the state
-//! of that moment in the order, and what it refuses is kept with its reason.
+//! Whoever takes a report judges the shape of a value: its type, its length, its characters. What a value means
+//! (whether the program exists, the amount is not negative, the coupon is valid) is the ledger's to say: it alone has
+//! the state of that moment in the order.
+
+mod event_id;
+mod fields;
+mod repair;
 
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{event_id, fields::Fields};
-use crate::{
-    domain::{
-        amount::DecimalText,
-        ids::{AccountId, Prefix},
-        reason::ConversionKind,
-        token::TOKEN_CHARS,
-    },
-    edge::problem::Refusal,
-    events::{Authority, Body, Channel, CommissionEntry, Conversion, Refund},
+pub use fields::Unreadable;
+pub(crate) use fields::{Fields, MAX_ID};
+pub use repair::{RepairError, repaired};
+
+use super::{Authority, Body, Channel, CommissionEntry, Conversion, Refund};
+use crate::domain::{
+    amount::DecimalText,
+    ids::{AccountId, Prefix},
+    reason::ConversionKind,
+    token::TOKEN_CHARS,
 };
 
-const MAX_ID: usize = super::fields::MAX_ID;
 /// Characters of a coupon, a commission type, a program group.
 const MAX_NAME: usize = 64;
 /// Characters of a comment or a reason.
@@ -37,7 +40,7 @@ pub(crate) fn conversion(
     kind: ConversionKind,
     channel: Channel,
     authority: Authority,
-) -> Result<Conversion, Refusal> {
+) -> Result<Conversion, Unreadable> {
     let mut conversion = Conversion {
         account,
         kind,
@@ -74,7 +77,7 @@ pub(crate) fn conversion(
 ///
 /// # Errors
 /// As of a conversion; also when it does not name one conversion.
-pub(crate) fn refund(mut fields: Fields<'_>, account: AccountId) -> Result<Refund, Refusal> {
+pub(crate) fn refund(mut fields: Fields<'_>, account: AccountId) -> Result<Refund, Unreadable> {
     let mut refund = Refund {
         account,
         fingerprint: String::new(),
@@ -86,7 +89,7 @@ pub(crate) fn refund(mut fields: Fields<'_>, account: AccountId) -> Result<Refun
         program: fields.slug("program")?,
         kind: match fields.text("kind", MAX_NAME)? {
             None => None,
-            Some(kind) => Some(kind_named(&kind).ok_or_else(|| Refusal::field("kind", KINDS))?),
+            Some(kind) => Some(kind_named(&kind).ok_or_else(|| Unreadable::field("kind", KINDS))?),
         },
         conversion_external_id: fields.text("conversion_external_id", MAX_ID)?,
         amount: fields.decimal("amount")?,
@@ -99,13 +102,16 @@ pub(crate) fn refund(mut fields: Fields<'_>, account: AccountId) -> Result<Refun
         (Some(_), None) => {}
         (None, Some(_)) if refund.program.is_some() => {}
         (None, Some(_)) => {
-            return Err(Refusal::field("program", "must be given with conversion_external_id"));
+            return Err(Unreadable::field("program", "must be given with conversion_external_id"));
         }
         (None, None) => {
-            return Err(Refusal::field("conversion_id", "must be given, or conversion_external_id"));
+            return Err(Unreadable::field("conversion_id", "must be given, or conversion_external_id"));
         }
         (Some(_), Some(_)) => {
-            return Err(Refusal::field("conversion_id", "must not be given beside conversion_external_id"));
+            return Err(Unreadable::field(
+                "conversion_id",
+                "must not be given beside conversion_external_id",
+            ));
         }
     }
     refund.fingerprint = fingerprint(&refund);
@@ -119,19 +125,30 @@ pub(crate) fn kind_named(name: &str) -> Option<ConversionKind> {
     if name == "purchase" { Some(ConversionKind::Conversion) } else { ConversionKind::parse(name) }
 }
 
+/// Reads the kind of a conversion where nothing but `kind` says it: a sale unless said otherwise.
+///
+/// # Errors
+/// Another word.
+pub(crate) fn kind(fields: &mut Fields<'_>) -> Result<ConversionKind, Unreadable> {
+    match fields.text("kind", MAX_NAME)? {
+        None => Ok(ConversionKind::Conversion),
+        Some(kind) => kind_named(&kind).ok_or_else(|| Unreadable::field("kind", KINDS)),
+    }
+}
+
 /// Reads a pixel's `kind`.
 ///
 /// # Errors
 /// Another word.
-pub(crate) fn pixel_kind(name: &str) -> Result<ConversionKind, Refusal> {
+pub(crate) fn pixel_kind(name: &str) -> Result<ConversionKind, Unreadable> {
     if name.is_empty() {
         return Ok(ConversionKind::Conversion);
     }
-    kind_named(name).ok_or_else(|| Refusal::field("kind", KINDS))
+    kind_named(name).ok_or_else(|| Unreadable::field("kind", KINDS))
 }
 
 /// The shape of a code; whether there is such a currency, and whether the program takes it, is settlement's to say.
-fn currency(fields: &mut Fields<'_>) -> Result<Option<String>, Refusal> {
+fn currency(fields: &mut Fields<'_>) -> Result<Option<String>, Unreadable> {
     fields.checked("currency", |text| {
         let code = text.len() == 3 && text.bytes().all(|b| b.is_ascii_alphabetic());
         if code { Ok(()) } else { Err("must be three letters of ISO 4217") }
@@ -148,18 +165,18 @@ fn check_click_id(text: &str) -> Result<(), &'static str> {
     }
 }
 
-fn commissions(fields: &mut Fields<'_>) -> Result<Vec<CommissionEntry>, Refusal> {
+fn commissions(fields: &mut Fields<'_>) -> Result<Vec<CommissionEntry>, Unreadable> {
     const NAME: &str = "commissions";
     let Some(json) = fields.json(NAME) else { return Ok(Vec::new()) };
     let items: Vec<&RawValue> =
-        serde_json::from_str(&json).map_err(|_| Refusal::field(NAME, "must be an array"))?;
+        serde_json::from_str(&json).map_err(|_| Unreadable::field(NAME, "must be an array"))?;
     if items.len() > MAX_COMMISSIONS {
-        return Err(Refusal::field(NAME, format!("may have {MAX_COMMISSIONS} entries at most")));
+        return Err(Unreadable::field(NAME, format!("may have {MAX_COMMISSIONS} entries at most")));
     }
     items.into_iter().enumerate().map(|(n, item)| commission(item, format!("{NAME}[{n}]."))).collect()
 }
 
-fn commission(item: &RawValue, path: String) -> Result<CommissionEntry, Refusal> {
+fn commission(item: &RawValue, path: String) -> Result<CommissionEntry, Unreadable> {
     let mut fields = Fields::of_json(item, path)?;
     let sub_amount: Option<DecimalText> = fields.decimal("sub_amount")?;
     let entry = CommissionEntry {
@@ -204,7 +221,7 @@ pub(crate) fn id_of(body: &Body, idempotency: Option<(&str, usize)>) -> Option<U
 mod tests {
     use super::*;
 
-    fn read(json: &str, authority: Authority) -> Result<Conversion, Refusal> {
+    fn read(json: &str, authority: Authority) -> Result<Conversion, Unreadable> {
         let fields = Fields::of_json(serde_json::from_str(json).unwrap(), String::new())?;
         conversion(fields, AccountId(1), ConversionKind::Conversion, Channel::Pixel, authority)
     }
@@ -239,7 +256,7 @@ mod tests {
             (r#"{"program": "No Slug"}"#, "program"),
         ] {
             match read(json, Authority::Secret) {
-                Err(Refusal::Field { field: named, .. }) => assert_eq!(named, field, "{json}"),
+                Err(Unreadable::Field { field: named, .. }) => assert_eq!(named, field, "{json}"),
                 other => panic!("{json}: {other:?}"),
             }
         }

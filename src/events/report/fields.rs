@@ -12,13 +12,10 @@ use serde::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::{
-    domain::{
-        amount::DecimalText,
-        ids::{Slug, check_code},
-        time::Timestamp,
-    },
-    edge::problem::Refusal,
+use crate::domain::{
+    amount::DecimalText,
+    ids::{Slug, check_code},
+    time::Timestamp,
 };
 
 /// Bytes of `meta_data` as JSON at most.
@@ -29,6 +26,22 @@ const MAX_META_NAMES: usize = 64;
 const MAX_META_DEPTH: usize = 4;
 /// Characters of an id from another system.
 pub(crate) const MAX_ID: usize = 255;
+
+/// Why a report cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// One value of it; `field` says which.
+    #[error("{detail}")]
+    Field { field: Cow<'static, str>, detail: Cow<'static, str> },
+    #[error("the body is not JSON: {0}")]
+    Json(String),
+}
+
+impl Unreadable {
+    pub(crate) fn field(field: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::Field { field: field.into(), detail: detail.into() }
+    }
+}
 
 /// A value as it was given.
 #[derive(Clone, Debug)]
@@ -41,6 +54,8 @@ enum Given<'a> {
 #[derive(Debug)]
 pub(crate) struct Fields<'a> {
     left: Vec<(Cow<'a, str>, Given<'a>)>,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
     /// Where they stand: `commissions[0].`
     path: String,
 }
@@ -50,26 +65,28 @@ impl<'a> Fields<'a> {
     ///
     /// # Errors
     /// Another kind of value, or a name that is given twice.
-    pub(crate) fn of_json(json: &'a RawValue, path: String) -> Result<Self, Refusal> {
+    pub(crate) fn of_json(json: &'a RawValue, path: String) -> Result<Self, Unreadable> {
         let Members(members) = serde_json::from_str(json.get()).map_err(|error| {
             let name = path.trim_end_matches('.');
             if name.is_empty() {
-                Refusal::Json(describe(&error))
+                Unreadable::Json(describe(&error))
             } else {
-                Refusal::field(name.to_owned(), "must be an object, each name given once")
+                Unreadable::field(name.to_owned(), "must be an object, each name given once")
             }
         })?;
-        Ok(Self { left: members.into_iter().map(|(name, value)| (name, Given::Json(value))).collect(), path })
+        let left = members.into_iter().map(|(name, value)| (name, Given::Json(value))).collect();
+        Ok(Self { left, known: Vec::new(), path })
     }
 
     /// The pairs of a query. Each name may be given once.
     pub(crate) fn of_query(pairs: &'a [(Cow<'a, str>, Cow<'a, str>)]) -> Self {
         let text = |value: &'a Cow<'a, str>| Given::Text(Cow::Borrowed(value));
         let left = pairs.iter().map(|(name, value)| (Cow::Borrowed(&**name), text(value))).collect();
-        Self { left, path: String::new() }
+        Self { left, known: Vec::new(), path: String::new() }
     }
 
-    fn take(&mut self, name: &str) -> Option<Given<'a>> {
+    fn take(&mut self, name: &'static str) -> Option<Given<'a>> {
+        self.known.push(name);
         let at = self.left.iter().position(|(given, _)| given == name)?;
         let (_, value) = self.left.swap_remove(at);
         match &value {
@@ -79,17 +96,17 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn refuse(&self, name: &str, detail: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal::field(format!("{}{name}", self.path), detail)
+    fn refuse(&self, name: &str, detail: impl Into<Cow<'static, str>>) -> Unreadable {
+        Unreadable::field(format!("{}{name}", self.path), detail)
     }
 
     /// A field that has to be there.
-    pub(crate) fn need<T>(&self, name: &str, value: Option<T>) -> Result<T, Refusal> {
+    pub(crate) fn need<T>(&self, name: &str, value: Option<T>) -> Result<T, Unreadable> {
         value.ok_or_else(|| self.refuse(name, "must be given"))
     }
 
     /// Text of 1 to `max` characters, without control characters.
-    pub(crate) fn text(&mut self, name: &str, max: usize) -> Result<Option<String>, Refusal> {
+    pub(crate) fn text(&mut self, name: &'static str, max: usize) -> Result<Option<String>, Unreadable> {
         let text = match self.take(name) {
             None => return Ok(None),
             Some(Given::Text(text)) => text.into_owned(),
@@ -109,9 +126,9 @@ impl<'a> Fields<'a> {
     /// Text that `check` has to like.
     pub(crate) fn checked<E: fmt::Display>(
         &mut self,
-        name: &str,
+        name: &'static str,
         check: impl FnOnce(&str) -> Result<(), E>,
-    ) -> Result<Option<String>, Refusal> {
+    ) -> Result<Option<String>, Unreadable> {
         let text = self.text(name, MAX_ID)?;
         if let Some(text) = &text {
             check(text).map_err(|error| self.refuse(name, error.to_string()))?;
@@ -120,17 +137,17 @@ impl<'a> Fields<'a> {
     }
 
     /// The slug of a program.
-    pub(crate) fn slug(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(crate) fn slug(&mut self, name: &'static str) -> Result<Option<String>, Unreadable> {
         self.checked(name, |text| text.parse::<Slug>().map(|_| ()))
     }
 
     /// A referral code.
-    pub(crate) fn code(&mut self, name: &str) -> Result<Option<String>, Refusal> {
+    pub(crate) fn code(&mut self, name: &'static str) -> Result<Option<String>, Unreadable> {
         self.checked(name, check_code)
     }
 
     /// A decimal number, as a number or as text.
-    pub(crate) fn decimal(&mut self, name: &str) -> Result<Option<DecimalText>, Refusal> {
+    pub(crate) fn decimal(&mut self, name: &'static str) -> Result<Option<DecimalText>, Unreadable> {
         let text: Cow<'_, str> = match self.take(name) {
             None => return Ok(None),
             Some(Given::Text(text)) => text,
@@ -144,14 +161,14 @@ impl<'a> Fields<'a> {
     }
 
     /// A time of RFC 3339.
-    pub(crate) fn time(&mut self, name: &str) -> Result<Option<Timestamp>, Refusal> {
+    pub(crate) fn time(&mut self, name: &'static str) -> Result<Option<Timestamp>, Unreadable> {
         let Some(text) = self.text(name, MAX_ID)? else { return Ok(None) };
         let refused = || self.refuse(name, "must be a time of RFC 3339, such as 2026-01-31T12:00:00Z");
         Timestamp::parse(&text).map(Some).ok_or_else(refused)
     }
 
     /// `sub1` to `sub5`.
-    pub(crate) fn sub_ids(&mut self) -> Result<[Option<String>; 5], Refusal> {
+    pub(crate) fn sub_ids(&mut self) -> Result<[Option<String>; 5], Unreadable> {
         let mut ids = [const { None }; 5];
         for (id, name) in ids.iter_mut().zip(["sub1", "sub2", "sub3", "sub4", "sub5"]) {
             *id = self.text(name, MAX_ID)?;
@@ -160,7 +177,7 @@ impl<'a> Fields<'a> {
     }
 
     /// `meta_data`: an object (in a query: its JSON) of a bounded size.
-    pub(crate) fn meta_data(&mut self) -> Result<Map<String, Value>, Refusal> {
+    pub(crate) fn meta_data(&mut self) -> Result<Map<String, Value>, Unreadable> {
         const NAME: &str = "meta_data";
         let Some(json) = self.json(NAME) else { return Ok(Map::new()) };
         if json.len() > MAX_META_BYTES {
@@ -186,7 +203,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The JSON text of a field.
-    pub(crate) fn json(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    pub(crate) fn json(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
         self.take(name).map(|given| match given {
             Given::Json(raw) => Cow::Borrowed(raw.get()),
             Given::Text(text) => text,
@@ -195,13 +212,14 @@ impl<'a> Fields<'a> {
 
     /// # Errors
     /// A field was given that nobody knows.
-    pub(crate) fn finish(self) -> Result<(), Refusal> {
+    pub(crate) fn finish(self) -> Result<(), Unreadable> {
         match self.left.first() {
             None => Ok(()),
             Some((name, _)) => {
                 // A name is anybody's text: it goes into a message cut to a size.
                 let name: String = name.chars().filter(|c| !c.is_control()).take(64).collect();
-                Err(self.refuse(&name, "is not known here"))
+                let known = self.known.join(", ");
+                Err(self.refuse(&name, format!("is not known here; known are: {known}")))
             }
         }
     }
@@ -270,7 +288,7 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 mod tests {
     use super::*;
 
-    fn fields(json: &str) -> Result<Fields<'_>, Refusal> {
+    fn fields(json: &str) -> Result<Fields<'_>, Unreadable> {
         Fields::of_json(serde_json::from_str(json).unwrap(), String::new())
     }
 
@@ -288,8 +306,8 @@ mod tests {
 
     #[test]
     fn wrong_values_are_refused_by_name() {
-        let named = |refusal: Refusal| match refusal {
-            Refusal::Field { field, .. } => field.into_owned(),
+        let named = |refusal: Unreadable| match refusal {
+            Unreadable::Field { field, .. } => field.into_owned(),
             other => panic!("{other:?}"),
         };
         for json in [r#"{"x": true}"#, r#"{"x": "NaN"}"#, r#"{"x": [1]}"#, r#"{"x": ""}"#, r#"{"x": 1e99}"#] {
@@ -301,9 +319,9 @@ mod tests {
             assert_eq!(named(fields(json).unwrap().text("x", 5).unwrap_err()), "x", "{json}");
         }
         assert_eq!(named(fields(r#"{"x": 1}"#).unwrap().finish().unwrap_err()), "x");
-        assert!(matches!(fields(r#"{"x": 1, "x": 2}"#), Err(Refusal::Json(_))));
-        assert!(matches!(fields(r#"{"x": 1, "\u0078": 2}"#), Err(Refusal::Json(_))));
-        assert!(matches!(fields("[1]"), Err(Refusal::Json(_))));
+        assert!(matches!(fields(r#"{"x": 1, "x": 2}"#), Err(Unreadable::Json(_))));
+        assert!(matches!(fields(r#"{"x": 1, "\u0078": 2}"#), Err(Unreadable::Json(_))));
+        assert!(matches!(fields("[1]"), Err(Unreadable::Json(_))));
     }
 
     #[test]

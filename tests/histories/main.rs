@@ -1,0 +1,15 @@
+//! Random histories on a SQLite file: the engine against the model (`tests/model`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/sqlite.rs"]
+mod backend;
+mod compare;
+mod drive;
+#[path = "../model/mod.rs"]
+mod model;
+mod plan;
+mod rules;
+mod run;
+mod steps;
+mod worked;

@@ -1,0 +1,22 @@
+//! Random histories on PostgreSQL: the engine against the model (`tests/model`).
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/postgres.rs"]
+mod backend;
+#[path = "../histories/compare.rs"]
+mod compare;
+#[path = "../histories/drive.rs"]
+mod drive;
+#[path = "../model/mod.rs"]
+mod model;
+#[path = "../histories/plan.rs"]
+mod plan;
+#[path = "../histories/rules.rs"]
+mod rules;
+#[path = "../histories/run.rs"]
+mod run;
+#[path = "../support/services.rs"]
+mod services;
+#[path = "../histories/steps.rs"]
+mod steps;
