@@ -18,7 +18,7 @@ use super::{Command, LedgerError, Work, journal::LookedUp};
 use crate::{
     domain::{ids::AccountId, time::Timestamp},
     store::{
-        self, Store, accounts,
+        Store, accounts,
         entities::{
             account, affiliate_group, balance, bonus, bonus_award, bonus_version, cancellation, claim,
             commission_line, conversion, customer, customer_count, journal_entry, line_change, membership,
@@ -164,8 +164,8 @@ where
     E: EntityTrait,
     E::Model: ModelTrait<Entity = E> + Compared + PartialEq + std::fmt::Debug + Send + Sync,
 {
-    let mut left = pin!(ordered::<E>(original).stream(original).await?);
-    let mut right = pin!(ordered::<E>(copy.reader()).stream(copy.reader()).await?);
+    let mut left = pin!(ordered::<E>().stream(original).await?);
+    let mut right = pin!(ordered::<E>().stream(copy.reader()).await?);
     let (mut stored, mut again) = (left.try_next().await?, right.try_next().await?);
     loop {
         let order = match (&stored, &again) {
@@ -201,18 +201,8 @@ where
     }
 }
 
-fn ordered<E>(db: &impl ConnectionTrait) -> Select<E>
-where
-    E: EntityTrait<Model: Compared>,
-{
-    E::PrimaryKey::iter().fold(E::find(), |select, part| {
-        let column = part.into_column();
-        if E::Model::FREE_TEXT {
-            select.order_by_asc(store::byte_order(db, column))
-        } else {
-            select.order_by_asc(column)
-        }
-    })
+fn ordered<E: EntityTrait>() -> Select<E> {
+    E::PrimaryKey::iter().fold(E::find(), |select, part| select.order_by_asc(part.into_column()))
 }
 
 /// A part of a primary key, in the order in which databases sort it.
@@ -220,7 +210,7 @@ where
 enum KeyPart {
     Number(i64),
     Id(Uuid),
-    /// Hex digits and fixed words in one case, which every collation sorts alike, unless the table says otherwise.
+    /// By its bytes, as the schema sorts every text.
     Text(String),
 }
 
@@ -241,9 +231,6 @@ fn name<M: ModelTrait>(row: &M) -> String {
 
 /// A row as far as the journal knows it.
 trait Compared: Clone {
-    /// Whether texts of its key are more than hex digits and fixed words.
-    const FREE_TEXT: bool = false;
-
     #[must_use]
     fn compared(self) -> Self {
         self
@@ -270,9 +257,7 @@ impl Compared for upline::Model {}
 impl Compared for override_rule::Model {}
 impl Compared for override_version::Model {}
 
-impl Compared for customer_count::Model {
-    const FREE_TEXT: bool = true;
-}
+impl Compared for customer_count::Model {}
 
 impl Compared for conversion::Model {
     fn compared(mut self) -> Self {

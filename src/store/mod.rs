@@ -47,8 +47,8 @@ use std::{fmt, path::Path};
 
 pub use options::StoreOptions;
 use sea_orm::{
-    AccessMode, ColumnTrait, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, SqliteTransactionMode, TransactionOptions, TransactionTrait, sea_query::Expr,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
 pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
@@ -180,15 +180,6 @@ async fn pending_migrations(db: &DatabaseConnection) -> Result<Vec<String>, DbEr
 async fn lock(tx: &impl ConnectionTrait, keys: Vec<i64>) -> Result<(), DbErr> {
     // On SQLite every writer waits for every other.
     if is_postgres(tx) { postgres::lock(tx, keys).await } else { Ok(()) }
-}
-
-/// A text column in the order of its bytes, whatever the database's collation says.
-pub fn byte_order(db: &impl ConnectionTrait, column: impl ColumnTrait) -> Expr {
-    if is_postgres(db) {
-        Expr::cust(format!("\"{}\" COLLATE \"C\"", column.as_str()))
-    } else {
-        Expr::col(column)
-    }
 }
 
 fn is_postgres(db: &impl ConnectionTrait) -> bool {
