@@ -13,3 +13,6 @@ mod rules;
 mod run;
 mod steps;
 mod worked;
+
+/// Histories of the suite: about half a minute.
+const FEW: u32 = 20;

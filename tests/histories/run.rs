@@ -24,8 +24,6 @@ use crate::{
     steps::{History, history},
 };
 
-/// Histories of the suite: about half a minute.
-const FEW: u32 = 60;
 /// Histories in one database, after which all of it is verified and replayed.
 const TOGETHER: u32 = 50;
 
@@ -36,7 +34,7 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn the_engine_is_as_the_model() {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    let many = number("WAYPOST_HISTORIES").map_or(FEW, |many| u32::try_from(many).unwrap());
+    let many = number("WAYPOST_HISTORIES").map_or(crate::FEW, |many| u32::try_from(many).unwrap());
     let seed = number("WAYPOST_HISTORIES_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ now());
     eprintln!("{many} histories, WAYPOST_HISTORIES_SEED={seed}");
     let (mut done, mut commands) = (0, 0);

@@ -20,3 +20,6 @@ mod run;
 mod services;
 #[path = "../histories/steps.rs"]
 mod steps;
+
+/// Histories of the suite: about half a minute.
+const FEW: u32 = 6;
