@@ -160,7 +160,7 @@ async fn what_is_kept_from_ever_is_what_there_is() {
             commission_type: (n < 4).then(|| "lead".to_owned()),
             ..shop.order(&format!("o-{n}"), if n < 4 { "0" } else { "12.34" })
         };
-        let time = Timestamp(NOW.0 - (n % 2) * MS_PER_DAY);
+        let time = Timestamp(NOW.0 - (n / 2 % 2) * MS_PER_DAY);
         let id = settled(shop.send_at(sale, time).await);
         if n % 7 != 6 {
             approve(&shop, id, time).await;
