@@ -30,8 +30,9 @@ use crate::{
 /// What a transaction may take: others wait for its locks, and a process that ends in its middle does it again.
 const BATCH_TIME: Duration = Duration::from_millis(100);
 
-/// Events of the first batch.
-const FIRST_BATCH: usize = 50;
+/// Events of the first batch, and the fewest that a slow store makes of it: below, most of a transaction's time is what
+/// it costs empty, and halving it would only slow settlement down.
+const LEAST_BATCH: usize = 50;
 
 /// Between two tries of what cannot go on.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -103,7 +104,7 @@ enum Ended {
 
 impl Consumer {
     pub fn new(topic: Topic, parts: &SettlementParts, metrics: ConsumerMetrics) -> Self {
-        let room = FIRST_BATCH.min(parts.settings.batch_events);
+        let room = LEAST_BATCH.min(parts.settings.batch_events);
         Self {
             topic,
             store: parts.store.clone(),
@@ -116,15 +117,6 @@ impl Consumer {
             troubled: None,
             lost_since: None,
             pause: RETRY_FIRST,
-        }
-    }
-
-    /// Learns from the time that a transaction took.
-    fn make_room(&mut self, spent: Duration) {
-        if spent > BATCH_TIME {
-            self.room = (self.room / 2).max(1);
-        } else if spent < BATCH_TIME / 2 {
-            self.room = (self.room * 2).min(self.settings.batch_events);
         }
     }
 
@@ -217,7 +209,7 @@ impl Consumer {
         }
         self.metrics.redelivered.increment(tally.redelivered);
         self.metrics.settle.record(begun.elapsed());
-        self.make_room(begun.elapsed());
+        self.room = room_after(self.room, begun.elapsed(), self.settings.batch_events);
         if let Some(received_at) = tally.last_received {
             let lag = Timestamp::now().0.saturating_sub(received_at.0).max(0);
             self.metrics.lag.set(Duration::from_millis(lag.unsigned_abs()).as_secs_f64());
@@ -378,9 +370,43 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
     info!(topic, next = ?consumer.next, "consumer stopped");
 }
 
+/// Events of the next batch at most, after one of at most `room` that took `spent`.
+fn room_after(room: usize, spent: Duration, most: usize) -> usize {
+    if spent > BATCH_TIME {
+        (room / 2).max(LEAST_BATCH.min(most))
+    } else if spent < BATCH_TIME / 2 {
+        (room * 2).min(most)
+    } else {
+        room
+    }
+}
+
 async fn wait(time: Duration, shutdown: &CancellationToken) {
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = sleep(time) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SLOW: Duration = Duration::from_millis(101);
+    const QUICK: Duration = Duration::from_millis(49);
+
+    #[test]
+    fn a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_slow() {
+        assert_eq!(room_after(50, QUICK, 1_000), 100);
+        assert_eq!(room_after(800, QUICK, 1_000), 1_000);
+        assert_eq!(room_after(800, SLOW, 1_000), 400);
+        assert_eq!(room_after(800, BATCH_TIME, 1_000), 800);
+    }
+
+    #[test]
+    fn a_store_that_is_slow_to_commit_does_not_take_events_one_by_one() {
+        let room = (0..20).fold(1_000, |room, _| room_after(room, SLOW, 1_000));
+        assert_eq!(room, LEAST_BATCH);
+        assert_eq!(room_after(10, SLOW, 10), 10, "never more than the setting");
     }
 }
