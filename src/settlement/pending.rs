@@ -1,9 +1,10 @@
 //! Events that wait: woken by what they wait for, ended by their time.
 //!
 //! A load of exchange rates wakes the conversions that wait for one; so does the start, for loads that nobody saw. Those
-//! of an account are tried in the order in which they arrived. One that fails is told and left for the next look; it
-//! does not stand in the way of the others. Time ends nothing before settlement has read what came to the log in that
-//! time (see `horizon`).
+//! of an account are tried in the order in which they arrived, all of them with the rates of one load: where another
+//! comes in between, it begins with the first again. One that fails for a reason in itself is told and left for the next
+//! look; it does not stand in the way of the others. Time ends nothing before settlement has read what came to the log
+//! in that time (see `horizon`).
 
 use std::{
     sync::Arc,
@@ -42,6 +43,10 @@ const BATCH: u64 = 500;
 /// A look may take one part in so many of the time: clicks arrive all the time, and each may wake somebody.
 const SHARE: u32 = 5;
 
+/// Tries of one that others are in the way of, before its account is left for the next look.
+const TRIES: u32 = 4;
+const RETRY: Duration = Duration::from_millis(20);
+
 const PENDING: &str = "pending";
 
 pub(super) async fn run<E: EndOfLog>(
@@ -73,8 +78,17 @@ pub(super) async fn run<E: EndOfLog>(
 enum For {
     /// A click or a key, for some time.
     Proof,
-    /// A load of rates, however long it takes.
-    Rates,
+    /// A load of rates, however long it takes; the last one is this.
+    Rates { load: i64 },
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tried {
+    /// It settled, was rejected, or goes on waiting.
+    Done,
+    /// There are rates that those before it were not tried with: nothing has changed.
+    Outdated,
 }
 
 /// Tries every event that waits, in the order of arrival. `tried`: the load of rates after which all that wait for one
@@ -98,7 +112,7 @@ async fn look<E: EndOfLog>(
     let read_to = horizon.reached();
     try_all(parts, For::Proof, read_to, shutdown).await?;
     let last = exchange_rates::last_load(parts.store.reader()).await?;
-    if *tried != Some(last) && try_all(parts, For::Rates, read_to, shutdown).await? {
+    if *tried != Some(last) && try_all(parts, For::Rates { load: last }, read_to, shutdown).await? {
         *tried = Some(last);
     }
     look_for_conversions(parts, read_to, shutdown).await?;
@@ -112,7 +126,7 @@ async fn try_all(
     read_to: Timestamp,
     shutdown: &CancellationToken,
 ) -> Result<bool, DbErr> {
-    let (mut after, mut all) = (None, true);
+    let (mut after, mut all, mut blocked) = (None, true, None);
     loop {
         let rows = waiting_after(parts, what, after).await?;
         let Some(last) = rows.last() else { return Ok(all) };
@@ -121,10 +135,38 @@ async fn try_all(
             if shutdown.is_cancelled() {
                 return Ok(false);
             }
-            if let Err(error) = try_again(parts, what, row, read_to).await {
-                all = false;
-                warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
+            if blocked == Some(row.account_id) {
+                continue;
             }
+            match try_patiently(parts, what, row, read_to).await {
+                Ok(Tried::Done) => {}
+                Ok(Tried::Outdated) => return Ok(false),
+                Err(error) => {
+                    all = false;
+                    // Those behind it would come before it.
+                    blocked = error.is_transient().then_some(row.account_id);
+                    warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
+                }
+            }
+        }
+    }
+}
+
+/// Tries again where somebody was in the way.
+async fn try_patiently(
+    parts: &SettlementParts,
+    what: For,
+    row: &conversion::Model,
+    read_to: Timestamp,
+) -> Result<Tried, LedgerError> {
+    let mut tries = 1;
+    loop {
+        match try_again(parts, what, row, read_to).await {
+            Err(error) if error.is_transient() && tries < TRIES => {
+                sleep(RETRY * tries).await;
+                tries += 1;
+            }
+            tried => return tried,
         }
     }
 }
@@ -146,7 +188,7 @@ async fn waiting_after(
     use conversion::Column;
     let waiting = match what {
         For::Proof => Column::WaitsUntil.is_not_null(),
-        For::Rates => Column::WaitsFor.eq(Waits::RateMissing.as_str()),
+        For::Rates { .. } => Column::WaitsFor.eq(Waits::RateMissing.as_str()),
     };
     let mut query = conversion::Entity::find()
         .filter(waiting)
@@ -165,31 +207,36 @@ async fn try_again(
     what: For,
     row: &conversion::Model,
     read_to: Timestamp,
-) -> Result<(), LedgerError> {
+) -> Result<Tried, LedgerError> {
     let at = Timestamp::now();
     let waited_out = match what {
         For::Proof => row.waits_until.is_some_and(|until| until <= read_to.0),
         // It has been past its click once: that it was passed over, or was not needed, or is gone by now, is no reason
         // to begin a wait for it that nothing would end.
-        For::Rates => true,
+        For::Rates { .. } => true,
     };
     if !waited_out && !parts.intake.may_settle(parts.store.reader(), row).await? {
-        return Ok(());
+        return Ok(Tried::Done);
     }
     let tx = parts.store.begin().await?;
     let tried = parts.intake.retry_pending(&tx, AccountId(row.account_id), row.id, waited_out, at).await;
     match tried {
         Ok(effect) => {
+            if let For::Rates { load } = what
+                && exchange_rates::last_load(&tx).await? != load
+            {
+                return Ok(Tried::Outdated);
+            }
             tx.commit().await?;
             // What goes on waiting was counted when it began to.
             let ended = effect.map(|effect| outcome(&effect)).filter(|ended| *ended != Outcome::Pending);
             if let Some(ended) = ended {
                 parts.metrics.conversions.count(ended, 1);
             }
-            Ok(())
+            Ok(Tried::Done)
         }
         // Somebody else was quicker.
-        Err(LedgerError::NotPossible { .. }) => Ok(()),
+        Err(LedgerError::NotPossible { .. }) => Ok(Tried::Done),
         Err(error) => Err(error),
     }
 }

@@ -20,6 +20,9 @@ use waypost::{
 
 use crate::fixtures::*;
 
+/// Sales that wait: enough for a load to come while they are looked at.
+const MANY: i64 = 40;
+
 async fn load(world: &World, day: i32, rates: &[(&str, &str, &str)]) {
     let currency = |code: &str| code.parse::<Currency>().unwrap();
     let row = |(base, quote, rate): &(&str, &str, &str)| RateRow {
@@ -60,10 +63,10 @@ async fn a_load_wakes_what_waits_for_a_rate_in_order() {
     let world = World::open().await;
     let today = Timestamp::now().day();
     let mut sales = Numbered::new(1, "conversions/0");
-    let waiting: Vec<_> = (0..10).map(|n| sales.sale(in_yen(&world, &format!("o-{n}"), "1000"))).collect();
+    let waiting: Vec<_> = (0..MANY).map(|n| sales.sale(in_yen(&world, &format!("o-{n}"), "1000"))).collect();
     let running = world.settle();
     world.append_events(Topic::Conversions, &waiting).await;
-    eventually("all wait", || async { world.outcomes().await.get("pending") == Some(&10) }).await;
+    eventually("all wait", || async { world.outcomes().await.get("pending") == Some(&MANY) }).await;
     let arrived = last_seq(&world).await;
     // Rates that do not help: of other currencies, and of days that are too long ago.
     load(&world, today, &[("EUR", "GBP", "0.8"), ("EUR", "JPY", "165")]).await;
@@ -79,11 +82,11 @@ async fn a_load_wakes_what_waits_for_a_rate_in_order() {
     world.assert_sound().await;
 
     load(&world, today - 1, &[("EUR", "USD", "1.1")]).await;
-    eventually("all settled", || async { world.outcomes().await.get("settled") == Some(&10) }).await;
+    eventually("all settled", || async { world.outcomes().await.get("settled") == Some(&MANY) }).await;
     running.stop().await;
     let rows = conversions(&world, world.account).await;
     assert!(rows.windows(2).all(|pair| pair[0].seq < pair[1].seq), "woken in order of arrival");
-    assert_eq!(last_seq(&world).await, arrived + 10);
+    assert_eq!(last_seq(&world).await, arrived + MANY);
     for row in &rows {
         let rate = rate_of(row);
         // 1.1 / 165 dollars for a yen: two thirds of a cent.
@@ -92,7 +95,7 @@ async fn a_load_wakes_what_waits_for_a_rate_in_order() {
         assert_eq!(used, [("JPY", today), ("USD", today - 1)]);
     }
     let lines = commission_line::Entity::find().all(world.store.reader()).await.unwrap();
-    assert_eq!(lines.len(), 10);
+    assert_eq!(lines.len(), rows.len());
     assert!(lines.iter().all(|line| (line.amount, line.currency.as_str()) == (100, "JPY")), "{lines:?}");
 
     // Another rate for that day changes nothing that has settled.
@@ -100,8 +103,8 @@ async fn a_load_wakes_what_waits_for_a_rate_in_order() {
     world.append_events(Topic::Conversions, &[sales.sale(in_yen(&world, "later", "1000"))]).await;
     world.settle_all().await;
     let again = conversions(&world, world.account).await;
-    assert_eq!(again[..10], rows);
-    assert_eq!(rate_of(&again[10]).factor.to_string(), "100");
+    assert_eq!(again[..rows.len()], rows);
+    assert_eq!(rate_of(&again[rows.len()]).factor.to_string(), "100");
     world.assert_sound().await;
 }
 
