@@ -107,16 +107,17 @@ pub fn run(command: &TopicsCommand, settings: &Settings) -> Result<(), Failure> 
 async fn create(args: &TopicsArgs, kafka: &KafkaSettings) -> Result<(), Failure> {
     args.kept.check()?;
     let admin = Admin::connect(kafka).await.map_err(|error| failed(kafka, &error))?;
-    for plan in topics::plans(kafka, &args.kept.wanted(args.partitions)) {
-        let made = admin.create(&plan).await.map_err(|error| failed(kafka, &error))?;
-        let Plan { name, partitions, replication, .. } = &plan;
+    let plans = topics::plans(kafka, &args.kept.wanted(args.partitions));
+    for plan in &plans {
+        let made = admin.create(plan).await.map_err(|error| failed(kafka, &error))?;
+        let Plan { name, partitions, replication, .. } = plan;
         say(&if made {
             format!("{name}: made, partitions {partitions}, replication {replication}")
         } else {
             format!("{name}: is there already and stays as it is")
         })?;
     }
-    Ok(())
+    admin.until_known(&plans).await.map_err(|error| failed(kafka, &error))
 }
 
 async fn check(args: &TopicsCheckArgs, kafka: &KafkaSettings) -> Result<(), Failure> {

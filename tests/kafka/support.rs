@@ -63,9 +63,11 @@ pub async fn make_topics(settings: &KafkaSettings) {
         click_retention_days: 7,
         conversion_retention_days: 14,
     };
-    for plan in topics::plans(settings, &wanted) {
-        assert!(admin.create(&plan).await.unwrap(), "{} was there", plan.name);
+    let plans = topics::plans(settings, &wanted);
+    for plan in &plans {
+        assert!(admin.create(plan).await.unwrap(), "{} was there", plan.name);
     }
+    admin.until_known(&plans).await.unwrap();
 }
 
 /// An event of an account, as far as the log looks into it.

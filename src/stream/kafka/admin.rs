@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -16,7 +16,7 @@ use rdkafka::{
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, DeliveryResult, Producer, ProducerContext},
 };
-use tokio::task;
+use tokio::{task, time::sleep};
 
 use super::{
     client,
@@ -27,6 +27,9 @@ use crate::config::KafkaSettings;
 
 /// How long the brokers are tried.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between two looks at topics that were just made.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// How long one request may take.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -50,6 +53,7 @@ pub enum AdminError {
 /// A connection for administration.
 pub struct Admin {
     admin: AdminClient<DefaultClientContext>,
+    probe: Arc<BaseProducer<Probe>>,
     found: HashMap<String, Found>,
 }
 
@@ -66,10 +70,10 @@ impl Admin {
         logs::ask_for(&mut config);
         let probe: BaseProducer<Probe> =
             config.create_with_context(Probe::default()).map_err(AdminError::Settings)?;
-        let found = task::spawn_blocking(move || look(&probe)).await;
-        let found = found.map_err(|error| AdminError::Unreachable(error.to_string()))??;
+        let probe = Arc::new(probe);
+        let found = look(&probe).await?;
         let admin = AdminClient::from_config(&config).map_err(AdminError::Settings)?;
-        Ok(Self { admin, found })
+        Ok(Self { admin, probe, found })
     }
 
     /// The topics of these plans as the brokers have them, in their order.
@@ -123,6 +127,30 @@ impl Admin {
             None => Err(AdminError::Refused(format!("no answer for {}", plan.name))),
         }
     }
+
+    /// Waits until the brokers tell of these topics: they answer for a new one before all of them know it.
+    pub async fn until_known(&self, plans: &[Plan]) -> Result<(), AdminError> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = look(&self.probe).await?;
+            let known = |plan: &Plan| found.get(&plan.name).is_some_and(|found| found.partitions > 0);
+            match plans.iter().find(|plan| !known(plan)) {
+                None => return Ok(()),
+                Some(plan) if Instant::now() >= deadline => {
+                    let why = format!("{} was made, and no broker tells of it", plan.name);
+                    return Err(AdminError::Unreachable(why));
+                }
+                Some(_) => sleep(LOOK_AGAIN).await,
+            }
+        }
+    }
+}
+
+/// All topics, or the reason why they cannot be seen.
+async fn look(probe: &Arc<BaseProducer<Probe>>) -> Result<HashMap<String, Found>, AdminError> {
+    let probe = Arc::clone(probe);
+    let found = task::spawn_blocking(move || look_blocking(&probe)).await;
+    found.map_err(|error| AdminError::Unreachable(error.to_string()))?
 }
 
 fn options() -> AdminOptions {
@@ -133,8 +161,8 @@ fn refused(error: KafkaError) -> AdminError {
     AdminError::Refused(error.to_string())
 }
 
-/// All topics, or the reason why they cannot be seen. Blocks for [`PATIENCE`] at most.
-fn look(probe: &BaseProducer<Probe>) -> Result<HashMap<String, Found>, AdminError> {
+/// Blocks for [`PATIENCE`] at most.
+fn look_blocking(probe: &BaseProducer<Probe>) -> Result<HashMap<String, Found>, AdminError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let asked = probe.client().fetch_metadata(None, Duration::from_millis(500));
