@@ -1,7 +1,6 @@
 //! One connection: HTTP/1 with a size and a time for everything a client can hold on to.
 
 use std::{
-    convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
@@ -47,10 +46,7 @@ impl Http {
         let closing = Rc::clone(&core.closing);
         let service = {
             let core = Rc::clone(&core);
-            service_fn(move |request| {
-                let answer = router::answer(Rc::clone(&core), request, peer.ip());
-                async move { Ok::<_, Infallible>(answer.await) }
-            })
+            service_fn(move |request| router::answer(&core, request, peer.ip()))
         };
         let io = TokioIo::new(WriteDeadline::new(stream, self.write_time));
         let mut connection = pin!(self.builder.serve_connection(io, service));

@@ -1,8 +1,14 @@
 //! From a path and a method to the one handler, without a table.
 
-use std::{net::IpAddr, rc::Rc};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    net::IpAddr,
+    rc::Rc,
+};
 
 use bytes::Bytes;
+use futures_util::future::{Either, FutureExt, LocalBoxFuture};
 use http::{Method, Request, Response};
 use hyper::body::Body;
 
@@ -68,44 +74,63 @@ impl Verb {
     }
 }
 
+/// An answer that is there, or one that has to wait. In a box: hyper moves what it waits for about with each request,
+/// and what the body of a report needs is many times what a link does.
+type Answer = Either<
+    Ready<Result<Response<EdgeBody>, Infallible>>,
+    LocalBoxFuture<'static, Result<Response<EdgeBody>, Infallible>>,
+>;
+
+fn at_once(response: Response<EdgeBody>) -> Answer {
+    Either::Left(ready(Ok(response)))
+}
+
+fn later(response: impl Future<Output = Response<EdgeBody>> + 'static) -> Answer {
+    Either::Right(response.map(Ok).boxed_local())
+}
+
 /// Answers one request.
-pub(crate) async fn answer<B>(core: Rc<Core>, request: Request<B>, peer: IpAddr) -> Response<EdgeBody>
+pub(crate) fn answer<B>(core: &Rc<Core>, request: Request<B>, peer: IpAddr) -> Answer
 where
-    B: Body<Data = Bytes> + Unpin,
+    B: Body<Data = Bytes> + Unpin + 'static,
 {
     let verb = Verb::of(request.method());
     match (Route::of(request.uri().path()), verb) {
         (Route::Link, Verb::Get | Verb::Head) => {
             let (parts, _) = request.into_parts();
-            let redirected = redirect::redirect(&core, parts, peer);
+            let redirected = redirect::redirect(core, parts, peer);
             if let Some(click) = redirected.click {
-                click_batch::add(&core, click);
+                click_batch::add(core, click);
             }
-            redirected.response
+            at_once(redirected.response)
         }
         (Route::Link, Verb::Post | Verb::Options | Verb::Other) => {
-            Refusal::MethodNotAllowed { allow: "GET, HEAD" }.response()
+            at_once(Refusal::MethodNotAllowed { allow: "GET, HEAD" }.response())
         }
         (Route::Pixel { .. }, Verb::Get) => {
             let (parts, _) = request.into_parts();
-            match Route::of(parts.uri.path()) {
-                Route::Pixel { program } => pixel::pixel(&core, program, &parts).await,
-                Route::Link | Route::Event(_) | Route::Nothing => Refusal::NotFound.response(),
-            }
+            let core = Rc::clone(core);
+            later(async move {
+                match Route::of(parts.uri.path()) {
+                    Route::Pixel { program } => pixel::pixel(&core, program, &parts).await,
+                    Route::Link | Route::Event(_) | Route::Nothing => Refusal::NotFound.response(),
+                }
+            })
         }
         (Route::Pixel { .. }, Verb::Head | Verb::Post | Verb::Options | Verb::Other) => {
-            Refusal::MethodNotAllowed { allow: "GET" }.response()
+            at_once(Refusal::MethodNotAllowed { allow: "GET" }.response())
         }
         (Route::Event(kind), Verb::Post) => {
             let (parts, body) = request.into_parts();
-            collect::collect(&core, kind, parts, body, peer).await
+            let core = Rc::clone(core);
+            later(async move { collect::collect(&core, kind, parts, body, peer).await })
         }
-        (Route::Event(_), Verb::Options) => collect::preflight(),
+        (Route::Event(_), Verb::Options) => at_once(collect::preflight()),
         (Route::Event(_), Verb::Get | Verb::Head | Verb::Other) => {
-            Refusal::MethodNotAllowed { allow: "POST, OPTIONS" }.response()
+            at_once(Refusal::MethodNotAllowed { allow: "POST, OPTIONS" }.response())
         }
         (Route::Nothing, Verb::Get | Verb::Head | Verb::Post | Verb::Options | Verb::Other) => {
-            Refusal::NotFound.response()
+            at_once(Refusal::NotFound.response())
         }
     }
 }
