@@ -44,8 +44,10 @@ class Comparison:
         """A data folder with the demo in it; every run of the edge gets a copy."""
         place = self.folder / "0-template"
         place.mkdir()
-        Server([str(self.binaries / "waypost"), "dev", "--data-dir", str(self.template), "--edge-listen", ANY_PORT,
-                "--api-listen", ANY_PORT, "--admin-listen", ANY_PORT], place, self.secrets()).stop()
+        dev = Server([str(self.binaries / "waypost"), "dev", "--data-dir", str(self.template), "--edge-listen", ANY_PORT,
+                      "--api-listen", ANY_PORT, "--admin-listen", ANY_PORT], place, self.secrets())
+        self.secret_key = dev.addresses["secret_key"]
+        dev.stop()
 
     def make_data(self, data):
         """What an edge finds in its folder."""
@@ -147,12 +149,15 @@ class Comparison:
                 progress(f"half load ({self.rates[name]}/s), round {n + 1} of {self.args.rounds}: {name}")
                 self.run_half(name, self.rates[name])
 
-    def headline(self):
+    def machine(self):
         cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
                     if line.startswith("model name")), platform.machine())
         commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
         return (f"{datetime.date.today()}, commit {commit.stdout.strip() or 'unknown'}, {cpu}, {os.cpu_count()} cores, "
-                f"Linux {platform.release()}; {self.args.rounds} rounds of {self.args.seconds} s, server on core "
+                f"Linux {platform.release()}")
+
+    def headline(self):
+        return (f"{self.machine()}; {self.args.rounds} rounds of {self.args.seconds} s, server on core "
                 f"{SERVER_CORE}, load on core {LOAD_CORE}, {self.args.connections} connections, profile "
                 f"{self.args.profile}, `waypost {self.args.mode}`. Medians.")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from compare import ANY_PORT, Comparison
 from load import Load, median
-from servers import ROOT, Nginx, Server, fail, progress
+from servers import ROOT, SERVER_CORE, Nginx, Server, fail, progress
 from services import Services, until
 
 TITLES = {
@@ -37,6 +37,7 @@ class Production(Comparison):
     def __init__(self, args, binaries, folder):
         self.services = None
         self.phases = defaultdict(list)
+        self.click_bytes = []
         self.modules = re.search(r"--modules-path=(\S+)", version("nginx", "-V")).group(1)
         super().__init__(args, binaries, folder)
 
@@ -70,14 +71,16 @@ class Production(Comparison):
         if result.returncode:
             fail(f"the topics could not be made:\n{result.stderr}")
 
-    def publish_catalog(self):
-        """Settlement puts on Kafka what edges must know; then it is not needed."""
-        place = self.folder / "0-publisher"
+    @contextlib.contextmanager
+    def settlement(self, core=SERVER_CORE):
+        """`waypost settle`, as soon as what edges must know is on Kafka."""
+        place = self.folder / "0-settlement"
         place.mkdir()
         settle = Server([str(self.binaries / "waypost"), "settle", "--data-dir", str(self.template),
-                         "--admin-listen", ANY_PORT], place, self.waypost_environment())
+                         "--admin-listen", ANY_PORT], place, self.waypost_environment(), core)
         try:
             until(lambda: is_published(settle.metrics()), PUBLISH_SECONDS, "the catalog is published")
+            yield settle
         finally:
             settle.stop()
 
@@ -94,7 +97,8 @@ class Production(Comparison):
         self.services = Services(self.folder / "services")
         try:
             self.make_topics()
-            self.publish_catalog()
+            with self.settlement():
+                pass
             super().run()
             for n in range(self.args.rounds):
                 progress(f"Redis and Kafka away, round {n + 1} of {self.args.rounds}")
@@ -111,8 +115,11 @@ class Production(Comparison):
     def run_away(self, rate):
         """One process through all of it, at half load, without losing a click."""
         with self.server("waypost") as server:
+            kept, size = stored(server), self.services.kafka_bytes("waypost.clicks.v1")
             self.load.full(server, 1)
             server.wait_idle(self.args.settle_wait)
+            size = self.services.kafka_bytes("waypost.clicks.v1") - size
+            self.click_bytes.append(size / (stored(server) - kept))
             before, asked = stored(server), 0
             for phase in PHASES:
                 if phase == "Redis stopped":
@@ -174,7 +181,8 @@ class Production(Comparison):
                 f"| {phase} | {median(rounds, 'p50'):,.0f} | {median(rounds, 'p99'):,.0f} | {min(p99):,.0f} to "
                 f"{max(p99):,.0f} | {median(rounds, 'p999'):,.0f} | {median(rounds, 'cpu'):.2f} | "
                 f"{median(rounds, 'spooled'):,.0f} |")
-        print("\n".join([*lines, "", self.idle(), "", self.by_thread(), *self.all_notes()]))
+        size = f"A click takes {statistics.median(self.click_bytes):.0f} bytes in Kafka, at full load."
+        print("\n".join([*lines, "", self.idle(), "", size, "", self.by_thread(), *self.all_notes()]))
 
 
 def version(*command):

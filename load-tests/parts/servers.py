@@ -39,14 +39,14 @@ def stat(path):
 
 
 class Process:
-    """A process on core 0, with whatever it starts."""
+    """A process on core 0 unless told otherwise, with whatever it starts."""
 
-    def __init__(self, command, folder, environment):
+    def __init__(self, command, folder, environment, core=SERVER_CORE):
         self.name = Path(command[0]).name
         self.log = folder / "log.txt"
         with self.log.open("wb") as output:
             self.process = subprocess.Popen(
-                ["taskset", "-c", SERVER_CORE, *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL,
+                ["taskset", "-c", core, *command], stdout=output, stderr=output, stdin=subprocess.DEVNULL,
                 env={**os.environ, **environment})
         try:
             self.address = self.wait_ready()
@@ -129,10 +129,10 @@ class Process:
 class Server(Process):
     """One of ours: it says in a file where it serves."""
 
-    def __init__(self, command, folder, environment):
+    def __init__(self, command, folder, environment, core=SERVER_CORE):
         self.ready_file = folder / "ready.json"
         self.addresses = {}
-        super().__init__([*command, "--ready-file", str(self.ready_file)], folder, environment)
+        super().__init__([*command, "--ready-file", str(self.ready_file)], folder, environment, core)
 
     def ready(self):
         with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):

@@ -48,6 +48,10 @@ class Services:
         """How many visitors Redis has seen."""
         return int(self.ask_redis("DBSIZE").removeprefix(":"))
 
+    def kafka_bytes(self, topic):
+        """What the partitions of a topic take on the broker's disk, without their indexes."""
+        return sum(segment.stat().st_size for segment in (Path(self.folder) / "kafka").glob(f"{topic}-*/*.log"))
+
     def signal(self, part, number):
         os.kill(int((Path(self.folder) / f"{part}.pid").read_text()), number)
 
@@ -55,6 +59,10 @@ class Services:
         """It keeps its connections and answers nobody."""
         self.stopped.add(part)
         self.signal(part, signal.SIGSTOP)
+
+    def start(self, part):
+        """Brings back what was killed."""
+        self.script("start", "--dir", str(self.folder), part)
 
     def go_on(self, part):
         self.stopped.discard(part)
