@@ -89,9 +89,24 @@ pub(super) async fn receive(
         return Ok(Applied::rejected(Rejection::IdempotencyConflict, None, Vec::new()));
     }
     if let Err(reason) = case.check_occurred_at(terms) {
-        return Ok(Applied::rejected(reason, None, Vec::new()));
+        // A repeat is one whenever it says that it happened.
+        return Ok(match taken_in_named(entry, &case).await? {
+            Some(of) => Applied::unchanged(Effect::Duplicate { of }),
+            None => Applied::rejected(reason, None, Vec::new()),
+        });
     }
     conclude(entry, case, false).await
+}
+
+/// The one that has the external id in the program that is named.
+async fn taken_in_named(entry: &Entry<'_>, case: &Case<'_>) -> Result<Option<Uuid>, LedgerError> {
+    let Conversion { program: Some(slug), external_id: Some(external), .. } = case.conversion else {
+        return Ok(None);
+    };
+    match entry.program_named(slug).await? {
+        Some(program) => taken(entry, case, program, external).await,
+        None => Ok(None),
+    }
 }
 
 /// Somebody accepted a held conversion: it settles at this place in the order.

@@ -31,9 +31,6 @@ pub(super) async fn hold(
     if let Some(claim) = claims::holder(entry, Claim::Event(case.event_id)).await? {
         return Ok(Applied::unchanged(Effect::Duplicate { of: claim.holder }));
     }
-    if let Err(reason) = case.check_occurred_at(terms) {
-        return Ok(Applied::rejected(reason, None, Vec::new()));
-    }
     let program = match &case.conversion.program {
         Some(slug) => entry.program_named(slug).await?,
         None => None,
@@ -42,6 +39,9 @@ pub(super) async fn hold(
         && let Some(of) = taken(entry, case, program, external).await?
     {
         return Ok(Applied::unchanged(Effect::Duplicate { of }));
+    }
+    if let Err(reason) = case.check_occurred_at(terms) {
+        return Ok(Applied::rejected(reason, None, Vec::new()));
     }
     let same = conversion::Entity::find()
         .filter(conversion::Column::AccountId.eq(entry.account.0))

@@ -5,8 +5,9 @@ use waypost::{
     domain::{
         ids::{AffiliateId, LinkId, ProgramId},
         reason::{ConversionKind, Rejection, Standing},
+        time::{MS_PER_DAY, Timestamp},
     },
-    events::{Body, Conversion, Refund},
+    events::{Authority, Body, Conversion, Refund},
     ledger::Effect,
 };
 
@@ -116,5 +117,20 @@ async fn refunds_are_unique_by_their_own_external_id() {
     let other = shop.wrap(Uuid::now_v7(), event.body, NOW);
     assert_eq!(duplicate_of(shop.receive(&other).await), id);
     assert_eq!(shop.balances().await[&(1, "accrued".to_owned())], -90);
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_repeat_is_one_whenever_it_says_that_it_happened() {
+    let shop = Shop::open().await;
+    // The program is not named, so the event has an id of its own.
+    let unnamed = Conversion { program: None, ..shop.order("o-1", "10") };
+    let first = settled(shop.send(unnamed).await);
+    for authority in [Authority::Secret, Authority::HeldPixel] {
+        let long_ago = Some(Timestamp(NOW.0 - 31 * MS_PER_DAY));
+        let late = |order: &str| Conversion { authority, occurred_at: long_ago, ..shop.order(order, "10") };
+        assert_eq!(duplicate_of(shop.send(late("o-1")).await), first);
+        assert_eq!(reason(shop.send(late("o-2")).await), Rejection::OccurredTooLongAgo);
+    }
     shop.assert_sound().await;
 }
