@@ -65,6 +65,7 @@ pub(super) struct Entry<'a> {
     /// The command comes out of the journal: what it looked up is there, and nothing else is.
     replayed: bool,
     made: u32,
+    awarded: i32,
     posted: i32,
     changed: i32,
 }
@@ -105,6 +106,7 @@ impl<'a> Entry<'a> {
             looked_up: Mutex::new(replayed.unwrap_or_default()),
             replayed: is_replayed,
             made: 0,
+            awarded: 0,
             posted: 0,
             changed: 0,
         })
@@ -190,6 +192,12 @@ impl<'a> Entry<'a> {
         let mut random = [0_u8; 10];
         random.copy_from_slice(&hasher.finalize().as_bytes()[..10]);
         Builder::from_unix_timestamp_millis(u64::try_from(self.at.0).unwrap_or(0), &random).into_uuid()
+    }
+
+    /// The number of the next line that is awarded at this place, from 1.
+    pub fn next_award(&mut self) -> i32 {
+        self.awarded += 1;
+        self.awarded
     }
 
     /// The number of the next posting of this place, from 1.

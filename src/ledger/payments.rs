@@ -242,11 +242,12 @@ fn waiting_lines(account: AccountId, affiliates: &[i64], at: Timestamp) -> Selec
         .filter(Column::FinalAt.gt(at.0))
 }
 
-/// The place of a line in the order of making.
-type Made = (i64, i32, Uuid);
+/// The place of a line in the order of making: its command, then those of a conversion before those that a command makes
+/// besides.
+type Made = (i64, bool, i32, Uuid);
 
 fn made(line: &commission_line::Model) -> Made {
-    (line.created_seq, line.number, line.id)
+    (line.created_seq, line.conversion_id.is_none(), line.number, line.id)
 }
 
 /// Which lines of an affiliate are paid in one currency, at a time.
@@ -281,21 +282,24 @@ impl PaidLines {
         let mut coverage = Coverage::by(payments);
         let mut lines = commission_line::Entity::find()
             .select_only()
-            .columns([Column::CreatedSeq, Column::Number, Column::Id, Column::Amount])
+            .column(Column::CreatedSeq)
+            .column_as(Column::ConversionId.is_null(), "besides")
+            .columns([Column::Number, Column::Id, Column::Amount])
             .filter(Column::AccountId.eq(account.0))
             .filter(Column::AffiliateId.eq(affiliate))
             .filter(Column::Currency.eq(currency))
             .filter(Column::Status.eq(LineStatus::Approved.as_str()))
             .filter(Column::FinalAt.lte(at.0))
             .order_by_asc(Column::CreatedSeq)
+            .order_by_asc(Column::ConversionId.is_null())
             .order_by_asc(Column::Number)
             .order_by_asc(Column::Id)
-            .into_tuple::<(i64, i32, Uuid, i64)>()
+            .into_tuple::<(i64, bool, i32, Uuid, i64)>()
             .stream(db)
             .await?;
-        while let Some((seq, number, id, amount)) = lines.try_next().await? {
+        while let Some((seq, besides, number, id, amount)) = lines.try_next().await? {
             if !coverage.covers(amount) {
-                return Ok(Self { at, open: Some((seq, number, id)) });
+                return Ok(Self { at, open: Some((seq, besides, number, id)) });
             }
         }
         Ok(Self { at, open: None })

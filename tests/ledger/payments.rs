@@ -7,15 +7,17 @@ use tokio::{sync::Barrier, task::JoinSet};
 use uuid::Uuid;
 use waypost::{
     domain::{
+        bonuses::BonusSettings,
         ids::AffiliateId,
         program::ProgramSettings,
         time::{MS_PER_DAY, Timestamp},
     },
+    events::{CommissionEntry, Conversion},
     ledger::{Adjust, Command, LedgerError, PaidLines, Pay, PayoutEnd, Work, verify},
     store::entities::{commission_line, payment},
 };
 
-use crate::fixtures::*;
+use crate::{bonuses, fixtures::*};
 
 const NOBODY: AffiliateId = AffiliateId(9);
 
@@ -93,7 +95,7 @@ pub async fn paid(shop: &Shop, at: Timestamp) -> Vec<i64> {
     let db = shop.store.snapshot().await.unwrap();
     let lines = PaidLines::load(&db, shop.account, JANE.0, "USD", at).await.unwrap();
     let mut rows = commission_line::Entity::find().all(&db).await.unwrap();
-    rows.sort_by_key(|row| (row.created_seq, row.number));
+    rows.sort_by_key(|row| (row.created_seq, row.conversion_id.is_none(), row.number));
     rows.iter().filter(|row| lines.include(row)).map(|row| row.amount).collect()
 }
 
@@ -225,19 +227,21 @@ async fn a_refund_of_a_paid_line_takes_the_balance_below_zero() {
     shop.assert_sound().await;
 }
 
+/// One of jane's with these parts.
+fn sale_of(shop: &Shop, parts: &[&str]) -> Conversion {
+    let part = |sub: &&str| CommissionEntry {
+        sub_amount: sub.parse().unwrap(),
+        commission_type: None,
+        comment: None,
+    };
+    Conversion { commissions: parts.iter().map(part).collect(), ..shop.janes("") }
+}
+
 #[tokio::test]
 async fn lines_are_paid_in_the_order_of_their_making() {
     let shop = generous().await;
     // Two lines of one sale, of 1.00 and 2.00, then one of 3.00.
-    let mut sale = shop.janes("");
-    sale.commissions = ["10", "20"]
-        .map(|sub| waypost::events::CommissionEntry {
-            sub_amount: sub.parse().unwrap(),
-            commission_type: None,
-            comment: None,
-        })
-        .to_vec();
-    settled(shop.send(sale).await);
+    settled(shop.send(sale_of(&shop, &["10", "20"])).await);
     settled(shop.send(shop.janes("30")).await);
     shop.must(NOW, payment(1, 299)).await;
     assert_eq!(paid(&shop, NOW).await, [100]);
@@ -257,6 +261,30 @@ async fn lines_are_paid_in_the_order_of_their_making() {
     shop.must(NOW, cancel(2)).await;
     // 5.99 less 0.01: still 1.00, 2.00; 2.99 do not pay for 3.00.
     assert_eq!(paid(&shop, NOW).await, [100, 200]);
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn what_a_sale_awards_is_paid_after_its_commissions() {
+    let shop = generous().await;
+    for (n, identifier, value) in [(1, "gold", 300), (2, "silver", 50)] {
+        let rules = bonuses::settings_of("alltime", "conversion_count", bonuses::fixed(&[(1, value)]));
+        let rules = BonusSettings { identifier: identifier.to_owned(), ..rules };
+        shop.must(OPENED, bonuses::put(n, rules)).await;
+    }
+    // One command makes lines of 1.00 and 2.00 and the bonuses of 3.00 and 0.50.
+    settled(shop.send(sale_of(&shop, &["10", "20"])).await);
+    for (n, sent, expected) in [
+        (1, 100, vec![100]),
+        (2, 199, vec![100]),
+        (3, 1, vec![100, 200]),
+        (4, 299, vec![100, 200]),
+        (5, 1, vec![100, 200, 300]),
+        (6, 50, vec![100, 200, 300, 50]),
+    ] {
+        shop.must(NOW, payment(n, sent)).await;
+        assert_eq!(paid(&shop, NOW).await, expected, "{n}");
+    }
     shop.assert_sound().await;
 }
 

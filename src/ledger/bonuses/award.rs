@@ -222,7 +222,7 @@ async fn write(entry: &mut Entry<'_>, made: Made<'_>) -> Result<Paid, LedgerErro
         conversion_id: None,
         program_id: bonus.program.0,
         affiliate_id: affiliate.0,
-        number: 1,
+        number: entry.next_award(),
         kind: LineKind::Bonus.as_str().to_owned(),
         commission_type: version.settings.identifier.clone(),
         amount: award.amount,

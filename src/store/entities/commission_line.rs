@@ -12,7 +12,7 @@ pub struct Model {
     pub conversion_id: Option<Uuid>,
     pub program_id: i64,
     pub affiliate_id: i64,
-    /// Place in its conversion, from 1.
+    /// Place in its conversion, of a bonus among those that its command awarded, from 1.
     pub number: i32,
     /// `regular`.
     pub kind: String,
