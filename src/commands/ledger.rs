@@ -1,4 +1,4 @@
-//! `waypost ledger verify`: do the balances equal their postings?
+//! `waypost ledger verify`: do the balances equal their postings, and kept sums what they are kept of?
 
 use super::{
     data_dir::DataDir,
@@ -13,16 +13,19 @@ pub fn run_verify(settings: &Settings) -> Result<(), Failure> {
         let folder = DataDir::of_store(settings)?;
         let store = parts::existing_store(&folder, settings).await?;
         let snapshot = store.long_snapshot().await.map_err(parts::store_failed)?;
-        let found = verify(&snapshot).await.map_err(parts::store_failed)?;
+        let found = verify(&snapshot).await.map_err(parts::ledger_failed)?;
         for difference in &found.differences {
             say(&format!("DIFFERENCE  {difference}"))?;
         }
         say(&format!(
-            "{} postings, {} balances, {} commission lines and {} payments add up with {} differences",
+            "{} postings, {} balances, {} commission lines, {} payments, {} measures and {} customer counts add up with {} \
+             differences",
             found.postings,
             found.balances,
             found.lines,
             found.payments,
+            found.measures,
+            found.customer_counts,
             found.differences.len()
         ))?;
         if found.differences.is_empty() {

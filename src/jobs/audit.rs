@@ -6,14 +6,13 @@
 
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use crate::{
     domain::time::Timestamp,
-    ledger::verify,
+    ledger::{LedgerError, verify},
     settlement::reconcile::{self, StreamReport},
     store::Store,
     telemetry::audit::AuditMetrics,
@@ -30,7 +29,7 @@ const TOLD: usize = 5;
 pub struct Audit {
     /// Sentences, one for each sum of events that does not add up.
     pub events: Vec<String>,
-    /// Numbers of events that are under way or lost.
+    /// Numbers of events that are under way, were refused with 503, or are lost.
     pub missing: i64,
     /// Sentences, one for each sum of money that does not add up.
     pub money: Vec<String>,
@@ -60,7 +59,7 @@ pub async fn run(store: Store, interval: Duration, metrics: AuditMetrics, shutdo
 }
 
 /// Adds up one state of the store.
-pub async fn audit(store: &Store) -> Result<Audit, DbErr> {
+pub async fn audit(store: &Store) -> Result<Audit, LedgerError> {
     let snapshot = store.long_snapshot().await?;
     let events = reconcile::reconcile(&snapshot).await?;
     let money = verify::verify(&snapshot).await?;

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, EntityTrait, ExprTrait, JoinType,
+    QueryFilter, QuerySelect, Set,
     sea_query::{Expr, OnConflict},
 };
 use uuid::Uuid;
@@ -95,33 +96,48 @@ pub(super) async fn read(entry: &Entry<'_>, customer: Uuid) -> Result<Counts, Le
 
 /// What the conversions of a customer before a place in the order have earned, as they are now.
 pub(super) async fn read_before(entry: &Entry<'_>, customer: Uuid, seq: i64) -> Result<Counts, LedgerError> {
-    let conversions = conversion::Entity::find()
-        .filter(conversion::Column::CustomerId.eq(customer))
-        .filter(conversion::Column::Seq.lt(seq))
+    let before = Condition::all()
+        .add(conversion::Column::CustomerId.eq(customer))
+        .add(conversion::Column::Seq.lt(seq));
+    let counts = sums(entry.tx, before).await?;
+    Ok(Counts(counts.into_iter().map(|((_, subject), count)| (subject, count)).collect()))
+}
+
+/// What conversions of customers have earned, by customer and subject, added up from their lines.
+pub(super) async fn sums(
+    db: &impl ConnectionTrait,
+    conversions: Condition,
+) -> Result<BTreeMap<(Uuid, String), i64>, LedgerError> {
+    use commission_line::Column;
+    let conversion_of = commission_line::Entity::belongs_to(conversion::Entity)
+        .from(Column::ConversionId)
+        .to(conversion::Column::Id);
+    let earned: Vec<(Uuid, Uuid, String, bool)> = commission_line::Entity::find()
+        .join(JoinType::InnerJoin, conversion_of.into())
+        .filter(conversions)
+        .filter(conversion::Column::CustomerId.is_not_null())
         .filter(conversion::Column::Status.is_in([status::SETTLED, status::DELETED]))
-        .all(entry.tx)
+        .filter(Column::Kind.eq(LineKind::Regular.as_str()))
+        .filter(Column::Earned.eq(true))
+        .select_only()
+        .column(conversion::Column::CustomerId)
+        .column(Column::ConversionId)
+        .column(Column::CommissionType)
+        .column(Column::CountsTowardsCap)
+        .into_tuple()
+        .all(db)
         .await?;
-    let ids: Vec<Uuid> = conversions.into_iter().map(|row| row.id).collect();
-    let mut lines: BTreeMap<Uuid, Vec<(String, bool)>> = BTreeMap::new();
-    for ids in ids.chunks(INSERT_ROWS) {
-        let rows = commission_line::Entity::find()
-            .filter(commission_line::Column::ConversionId.is_in(ids.iter().copied()))
-            .filter(commission_line::Column::Kind.eq(LineKind::Regular.as_str()))
-            .filter(commission_line::Column::Earned.eq(true))
-            .all(entry.tx)
-            .await?;
-        for row in rows {
-            let Some(conversion) = row.conversion_id else { continue };
-            lines.entry(conversion).or_default().push((row.commission_type, row.counts_towards_cap));
+    let mut conversions: BTreeMap<(Uuid, Uuid), Vec<(&str, bool)>> = BTreeMap::new();
+    for (customer, conversion, commission_type, counts) in &earned {
+        conversions.entry((*customer, *conversion)).or_default().push((commission_type, *counts));
+    }
+    let mut sums = BTreeMap::new();
+    for ((customer, _), lines) in conversions {
+        for subject in counted_by(lines.into_iter()) {
+            *sums.entry((customer, subject)).or_default() += 1;
         }
     }
-    let mut counts = BTreeMap::new();
-    for earned in lines.values() {
-        for subject in counted_by(earned.iter().map(|(kind, counts)| (kind.as_str(), *counts))) {
-            *counts.entry(subject).or_default() += 1;
-        }
-    }
-    Ok(Counts(counts))
+    Ok(sums)
 }
 
 /// Writes what was noted, in the order of the keys, as everybody does.

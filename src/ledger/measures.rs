@@ -18,7 +18,7 @@ use super::{LedgerError, journal::Entry, lines, programs::ProgramThen, status};
 use crate::{
     domain::{
         bonuses,
-        calendar::{Period, Span},
+        calendar::{Period, Span, Zone},
         ids::{AccountId, AffiliateId, ProgramId},
         measures::{Added, Counted, CountedLine, EVERYBODY, Kept, Subject, Sum, added_by, difference},
         pricing::in_program_currency,
@@ -38,13 +38,34 @@ const PAGE: u64 = 1_000;
 /// Whose measure of which period, and in which currency: a row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    program: ProgramId,
-    owner: AffiliateId,
-    subject: String,
-    period: Period,
-    starts_at: Timestamp,
-    rate: String,
-    account: AccountId,
+    pub program: ProgramId,
+    pub owner: AffiliateId,
+    pub subject: String,
+    pub period: Period,
+    pub starts_at: Timestamp,
+    pub rate: String,
+    pub account: AccountId,
+}
+
+impl Key {
+    /// What an affiliate brought for a bonus that counts from ever.
+    pub fn of_bonus(
+        account: AccountId,
+        program: ProgramId,
+        affiliate: AffiliateId,
+        bonus: Uuid,
+        rate: &str,
+    ) -> Self {
+        Self {
+            program,
+            owner: affiliate,
+            subject: Subject::Bonus(bonus).to_string(),
+            period: Period::Lifetime,
+            starts_at: Span::ALWAYS.start,
+            rate: rate.to_owned(),
+            account,
+        }
+    }
 }
 
 /// What the commands of a transaction have added, written at its end.
@@ -279,15 +300,7 @@ pub(super) fn note_bonus(
     rate: &str,
     sum: Sum,
 ) {
-    let key = Key {
-        program,
-        owner: affiliate,
-        subject: Subject::Bonus(bonus).to_string(),
-        period: Period::Lifetime,
-        starts_at: Span::ALWAYS.start,
-        rate: rate.to_owned(),
-        account: entry.account,
-    };
+    let key = Key::of_bonus(entry.account, program, affiliate, bonus, rate);
     let now = entry.ends.measures.entry(key).or_default();
     now.0 += sum.count;
     now.1 += sum.amount;
@@ -341,7 +354,7 @@ pub(super) fn note(
 fn add(
     moved: &mut Moved,
     account: AccountId,
-    zone: &crate::domain::calendar::Zone,
+    zone: &Zone,
     program: ProgramId,
     kept: &Kept,
     affiliate: AffiliateId,
@@ -382,7 +395,11 @@ pub(super) async fn keep(
     if new.is_empty() {
         return Ok(());
     }
-    add_up(entry, program, &new).await?;
+    for (key, (count, amount)) in sums(entry.tx, entry.account, &entry.zone, program, &new).await? {
+        let now = entry.ends.measures.entry(key).or_default();
+        now.0 += count;
+        now.1 += amount;
+    }
     kept.extend(new);
     let mut row = row.into_active_model();
     row.measured = Set(serde_json::to_value(kept).map_err(|e| LedgerError::damaged("measures", e))?);
@@ -390,32 +407,39 @@ pub(super) async fn keep(
     Ok(())
 }
 
-async fn add_up(entry: &mut Entry<'_>, id: ProgramId, new: &[Kept]) -> Result<(), LedgerError> {
+/// What these measures of a program come to, added up from its conversions.
+pub(super) async fn sums(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    zone: &Zone,
+    id: ProgramId,
+    kept: &[Kept],
+) -> Result<Moved, LedgerError> {
     let find = conversion::Entity::find()
-        .filter(conversion::Column::AccountId.eq(entry.account.0))
+        .filter(conversion::Column::AccountId.eq(account.0))
         .filter(conversion::Column::ProgramId.eq(id.0))
         .filter(conversion::Column::Status.eq(status::SETTLED));
-    let Some(program) = super::programs::at(entry.tx, entry.account, id, entry.at).await? else {
-        return Ok(());
-    };
+    let mut sums = Moved::new();
+    // Its currency alone is looked at, which is the same at all times.
+    let Some(program) = super::programs::at(db, account, id, Timestamp::MAX).await? else { return Ok(sums) };
     let mut after = None;
-    while let Some(page) = page_of(entry.tx, find.clone(), &program, &mut after).await? {
+    while let Some(page) = page_of(db, find.clone(), &program, &mut after).await? {
         for (row, added) in page {
             let Some(affiliate) = row.affiliate_id.map(AffiliateId) else { continue };
-            for kept in new {
-                let at = Timestamp(row.occurred_at);
-                add(&mut entry.ends.measures, entry.account, &entry.zone, id, kept, affiliate, at, &added);
+            for kept in kept {
+                add(&mut sums, account, zone, id, kept, affiliate, Timestamp(row.occurred_at), &added);
             }
         }
     }
-    Ok(())
+    Ok(sums)
 }
 
 /// Writes what was noted, in the order of the keys, as everybody does.
 pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), LedgerError> {
     use measure::Column;
-    let moved = moved.into_iter().filter(|(_, sum)| *sum != (0, 0));
+    // Also what came to nothing in the end: which commands share a transaction makes no difference.
     let mut rows: Vec<_> = moved
+        .into_iter()
         .map(|(key, (count, amount))| measure::ActiveModel {
             program_id: Set(key.program.0),
             affiliate_id: Set(key.owner.0),

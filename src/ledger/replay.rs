@@ -1,8 +1,8 @@
 //! Applies the journal to an empty store and compares everything that is money.
 //!
 //! The journal alone must rebuild every version of the rules, conversion, refund, claim, customer, line, change, posting,
-//! balance, payment and payout minimum, ids included: whatever differs was written past the ledger, or a rule has
-//! changed without a version.
+//! balance, payment, payout minimum and kept sum, ids included: whatever differs was written past the ledger, or a rule
+//! has changed without a version.
 
 use std::{cmp::Ordering, pin::pin};
 
@@ -21,9 +21,9 @@ use crate::{
         Store, accounts,
         entities::{
             account, affiliate_group, balance, bonus, bonus_award, bonus_version, cancellation, claim,
-            commission_line, conversion, customer, customer_count, journal_entry, line_change, membership,
-            override_rule, override_version, payment, payout_minimum, posting, program_version, refund,
-            standing, upline,
+            commission_line, conversion, customer, customer_count, journal_entry, line_change, measure,
+            membership, override_rule, override_version, payment, payout_minimum, posting, program_version,
+            refund, standing, upline,
         },
     },
 };
@@ -80,6 +80,7 @@ where
     compare::<balance::Entity>(original, copy, "balance", &mut report).await?;
     compare::<payment::Entity>(original, copy, "payment", &mut report).await?;
     compare::<payout_minimum::Entity>(original, copy, "payout minimum", &mut report).await?;
+    compare::<measure::Entity>(original, copy, "measure", &mut report).await?;
     Ok(report)
 }
 
@@ -256,8 +257,8 @@ impl Compared for membership::Model {}
 impl Compared for upline::Model {}
 impl Compared for override_rule::Model {}
 impl Compared for override_version::Model {}
-
 impl Compared for customer_count::Model {}
+impl Compared for measure::Model {}
 
 impl Compared for conversion::Model {
     fn compared(mut self) -> Self {

@@ -1,7 +1,10 @@
-//! Adds up the ledger from its postings and compares: what every seq, every balance and every line must come to.
+//! Adds up the ledger and compares: what every seq, every balance, every line and every payment must come to by the
+//! postings, and every sum that is kept for the rules by the conversions.
 //!
 //! While others write, hand over a transaction: it sees one state of the store from beginning to end.
 
+mod counts;
+mod measures;
 mod payments;
 
 use std::collections::BTreeMap;
@@ -12,6 +15,7 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
+use super::LedgerError;
 use crate::{
     domain::ids::Prefix,
     store::entities::{balance, commission_line, posting},
@@ -28,6 +32,10 @@ pub struct Verification {
     pub lines: u64,
     /// Payments and payouts.
     pub payments: u64,
+    /// What tiers, caps and bonuses that count from ever ask for.
+    pub measures: u64,
+    /// What recurrence asks for.
+    pub customer_counts: u64,
     /// Sentences, one for each thing that does not add up.
     pub differences: Vec<String>,
 }
@@ -39,12 +47,17 @@ type BalanceKey = (i64, i64, String, String);
 type Place = (i64, i64, i32);
 
 /// Reads the whole ledger and compares it with itself.
-pub async fn verify(db: &impl ConnectionTrait) -> Result<Verification, DbErr> {
+///
+/// # Errors
+/// Where the store cannot be read, or has something in it from which nothing can be added up.
+pub async fn verify(db: &impl ConnectionTrait) -> Result<Verification, LedgerError> {
     let mut found = Verification::default();
     let sums = add_up(db, &mut found).await?;
     compare_balances(db, &sums, &mut found).await?;
     compare_lines(db, &mut found).await?;
     payments::compare(db, &mut found).await?;
+    measures::compare(db, &mut found).await?;
+    counts::compare(db, &mut found).await?;
     Ok(found)
 }
 

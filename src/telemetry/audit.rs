@@ -25,11 +25,11 @@ impl AuditMetrics {
             ),
             missing_events: gauge(
                 "waypost_reconcile_missing_events",
-                "Numbers missing among the events that were seen: under way or lost.",
+                "Numbers missing among the events that were seen: under way, refused with 503, or lost.",
             ),
             ledger_balanced: gauge(
                 "waypost_ledger_balanced",
-                "0 while balances or commission lines differ from their postings; 1 until the first audit.",
+                "0 while balances, commission lines or kept sums differ from what they are made of; 1 until the first audit.",
             ),
             last_success: gauge(
                 "waypost_audit_last_success_timestamp_seconds",

@@ -9,11 +9,13 @@ mod counting;
 mod intervals;
 mod versions;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) use award::award;
 pub use intervals::{OpenInterval, closed_and_open, decide, may_have_reached};
-use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, Set};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Set,
+};
 use uuid::Uuid;
 pub(super) use versions::{Bonus, of_program};
 
@@ -22,8 +24,8 @@ use super::{LedgerError, PutBonus, journal::Entry, lines, measures};
 use crate::{
     domain::{
         bonuses::BonusSettings,
-        calendar::Span,
-        ids::{AffiliateId, ProgramId},
+        calendar::{Span, Zone},
+        ids::{AccountId, AffiliateId, ProgramId},
         measures::Sum,
         time::Timestamp,
     },
@@ -156,10 +158,7 @@ pub(super) async fn delete(entry: &mut Entry<'_>, id: Uuid) -> Result<(), Ledger
 /// Adds up the measure of the version that is in force from now on, if it counts from ever; answers who has one.
 async fn keep_measure(entry: &mut Entry<'_>, bonus: &Bonus) -> Result<Vec<AffiliateId>, LedgerError> {
     measures::forget_bonus(entry, bonus.program, bonus.id).await?;
-    let Some(version) = bonus.all_time() else { return Ok(Vec::new()) };
-    let Some(span) = version.settings.counted_span(Span::ALWAYS, &entry.zone) else { return Ok(Vec::new()) };
-    let selection = Selection { account: entry.account, program: bonus.program, affiliate: None, span };
-    let sums = counting::sums(entry.tx, selection, version.settings.measure).await?;
+    let sums = all_time_sums(entry.tx, entry.account, &entry.zone, bonus).await?;
     let affiliates = sums.keys().copied().collect();
     for (affiliate, sums) in sums {
         for (factor, sum) in sums {
@@ -167,6 +166,20 @@ async fn keep_measure(entry: &mut Entry<'_>, bonus: &Bonus) -> Result<Vec<Affili
         }
     }
     Ok(affiliates)
+}
+
+/// What each affiliate brought for a bonus, by the factor of the amounts' currency; nothing where it does not count
+/// from ever.
+pub(super) async fn all_time_sums(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    zone: &Zone,
+    bonus: &Bonus,
+) -> Result<BTreeMap<AffiliateId, BTreeMap<String, Sum>>, LedgerError> {
+    let Some(version) = bonus.all_time() else { return Ok(BTreeMap::new()) };
+    let Some(span) = version.settings.counted_span(Span::ALWAYS, zone) else { return Ok(BTreeMap::new()) };
+    let selection = Selection { account, program: bonus.program, affiliate: None, span };
+    counting::sums(db, selection, version.settings.measure).await
 }
 
 /// What a conversion adds to the bonuses that count from ever, before a command changes it.
