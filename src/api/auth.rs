@@ -41,6 +41,13 @@ impl Caller {
         if self.may(scope) { Ok(()) } else { Err(ApiError::Scope(scope.as_str())) }
     }
 
+    /// The scopes, in one order.
+    pub fn scopes(&self) -> String {
+        let mut scopes: Vec<&str> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        scopes.sort_unstable();
+        scopes.join(" ")
+    }
+
     /// How far what the key reports is believed, as on the edge (DESIGN section 8).
     pub fn authority(&self) -> Authority {
         if self.may(Scope::Import) { Authority::Import } else { Authority::Secret }

@@ -2,7 +2,9 @@
 //!
 //! With a key the answer is stored in the transaction of its effect, so either both happened or neither. For 24
 //! hours the same request gets the same answer again (`Idempotency-Replayed: true`) and changes nothing; another
-//! request under the same key is refused. A refused request leaves nothing behind and may be sent again.
+//! request under the same key is refused. A refused request leaves nothing behind and may be sent again. Keys belong to
+//! the account, so that a request is the same one after its API key was renewed; but what an API key may do decides what
+//! is answered, so with other scopes it is another request.
 //!
 //! A transaction that the store ended, or whose connection broke, before its commit is begun again by
 //! [`super::layers`]. When the connection breaks at the commit itself nobody knows whether it happened: with a key it
@@ -95,7 +97,8 @@ impl FromRequest<Api> for ChangeRequest {
         let key = if parts.method == Method::POST { key_text(&parts.headers)? } else { None };
         let key = key.map(|text| {
             let mut hasher = blake3::Hasher::new();
-            for part in [parts.method.as_str().as_bytes(), parts.uri.to_string().as_bytes(), &body] {
+            let (method, uri, scopes) = (parts.method.as_str(), parts.uri.to_string(), caller.scopes());
+            for part in [method.as_bytes(), uri.as_bytes(), scopes.as_bytes(), &body] {
                 hasher.update(&(part.len() as u64).to_be_bytes());
                 hasher.update(part);
             }

@@ -82,7 +82,7 @@ pub enum ApiError {
     /// The state of things does not allow it.
     #[error("{message}")]
     NotPossible { code: &'static str, message: String },
-    #[error("this Idempotency-Key came with another request before")]
+    #[error("this Idempotency-Key came with another request before, or from a key with other scopes")]
     IdempotencyReused,
     #[error("too many requests")]
     RateLimited { retry_after: Duration },

@@ -3,7 +3,10 @@
 use axum::http::Method;
 use sea_orm::{ActiveModelTrait, EntityTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
-use waypost::store::entities::idempotency_key;
+use waypost::{
+    catalog::{KeyKind, Scope},
+    store::entities::idempotency_key,
+};
 
 use crate::support::{Answer, Client, Server, program};
 
@@ -34,6 +37,30 @@ async fn a_repeat_gets_the_same_answer() {
     assert_eq!(refused.json()["code"], "idempotency_key_reused");
     // Keys of another account are its own.
     assert_eq!(post(&other, "/v1/affiliates", "k1", &body).await.header("idempotency-replayed"), None);
+}
+
+/// What an API key may do decides what is answered; which of two equal keys asks does not.
+#[tokio::test]
+async fn an_answer_is_for_keys_of_the_same_scopes() {
+    let server = Server::start().await;
+    let shop = &server.shop;
+    shop.furnish().await;
+    let renewed = [Scope::Domains, Scope::Events, Scope::Write, Scope::Read];
+    let renewed = server.key(shop, KeyKind::Secret, &renewed).await;
+    let reporter = server.key(shop, KeyKind::Secret, &[Scope::Events]).await;
+    let sale = json!({"program": "summer", "amount": "10", "coupon": "JANE10"});
+    let first = post(shop, "/v1/conversions", "k1", &sale).await;
+    assert_eq!((first.status, &first.json()["conversion"]["amount"]), (201, &json!("10.00")));
+    let again = post(&renewed, "/v1/conversions", "k1", &sale).await;
+    assert_eq!((again.header("idempotency-replayed"), &again.text), (Some("true"), &first.text));
+    let refused = post(&reporter, "/v1/conversions", "k1", &sale).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (422, &json!("idempotency_key_reused")));
+    assert!(!refused.text.contains("commissions"), "{}", refused.text);
+    assert_eq!(shop.all("/v1/conversions", 5).await.len(), 1);
+    // What it reports itself is answered to it again.
+    let own = post(&reporter, "/v1/conversions", "k2", &sale).await;
+    assert_eq!((own.status, &own.json()["conversion"]), (201, &Value::Null));
+    assert_eq!(post(&reporter, "/v1/conversions", "k2", &sale).await.text, own.text);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ pub struct Model {
     /// The client's `Idempotency-Key`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub key: String,
-    /// BLAKE3 of method, path and body, 64 hex digits.
+    /// BLAKE3 of method, path, scopes and body, 64 hex digits.
     pub fingerprint: String,
     pub status: i32,
     pub body: String,
