@@ -189,3 +189,43 @@ async fn a_contact_of_several_programs_needs_one_named() {
     assert_eq!(shop.get("/v1/contacts/c-2/affiliate").await.status, 404);
     assert_eq!(shop.get(&format!("{contact}?program=no")).await.fields(), ["program"]);
 }
+
+#[tokio::test]
+async fn a_contact_is_linked_by_hand() {
+    let server = Server::start().await;
+    let shop = furnished(&server).await;
+    let made = create(shop, "c-1", "new").await;
+    let contact = "/v1/contacts/c-1/affiliate";
+    let moved = shop.post(contact, json!({"affiliate": "june"})).await.ok(200);
+    assert_eq!((&moved["contact"], &moved["affiliate"]["id"]), (&json!("c-1"), &json!("june")));
+    let now = shop.get(&path(&made)).await.ok(200);
+    assert_eq!((&now["affiliate"], &now["link"], &moved["customer"]), (&json!("june"), &Value::Null, &now));
+    assert_eq!(shop.get(contact).await.ok(200), moved);
+    assert_eq!(buy(shop, "c-1", "10").await["affiliate"], "june");
+    // Whose it is already changes nothing.
+    shop.post(contact, json!({"affiliate": "june", "program": "summer"})).await.ok(200);
+    for (body, fields) in [
+        (json!({}), ["affiliate"]),
+        (json!({"affiliate": "nobody"}), ["affiliate"]),
+        (json!({"affiliate": "jane", "program": "no"}), ["program"]),
+    ] {
+        let refused = shop.post(contact, body.clone()).await;
+        assert_eq!((refused.status, refused.fields()), (422, fields.map(str::to_owned).to_vec()), "{body}");
+    }
+    shop.post("/v1/affiliates", json!({"id": "stranger"})).await.ok(201);
+    let refused = shop.post(contact, json!({"affiliate": "stranger"})).await;
+    assert_eq!((refused.status, &refused.json()["code"]), (409, &json!("not_enrolled")));
+    assert_eq!(shop.post("/v1/contacts/c-2/affiliate", json!({"affiliate": "june"})).await.status, 404);
+
+    shop.post("/v1/programs", program("winter")).await.ok(201);
+    shop.put("/v1/programs/winter/affiliates/june", json!({})).await.ok(200);
+    shop.post("/v1/links", json!({"program": "winter", "affiliate": "june", "code": "snow"})).await.ok(201);
+    shop.post("/v1/customers", json!({"customer_id": "c-1", "referral_code": "snow"})).await.ok(201);
+    let refused = shop.post(contact, json!({"affiliate": "jane"})).await;
+    assert_eq!((refused.status, refused.fields()), (422, vec!["program".to_owned()]));
+    let moved = shop.post(contact, json!({"affiliate": "jane", "program": "summer"})).await.ok(200);
+    assert_eq!(
+        (&moved["affiliate"]["id"], &moved["customer"]["program"]),
+        (&json!("jane"), &json!("summer"))
+    );
+}

@@ -4,8 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    Select,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -80,7 +79,7 @@ pub struct CustomerInput {
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"affiliate": "june"}))]
-pub struct CustomerMoveInput {
+pub struct CustomerMoveChange {
     /// The affiliate must be enrolled in the customer's program, approved or pending.
     pub affiliate: Option<String>,
     /// A link of the affiliate in the customer's program; null: none.
@@ -251,10 +250,7 @@ async fn list(
     if let Some(status) = status {
         find = find.filter(of_status(&db, caller.account, status, of.program).await?);
     }
-    if let Some(after) = page.after {
-        find = find.filter(customer::Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(customer::Column::Id).limit(page.fetch()).all(&db).await?;
+    let mut rows = page.of(find, customer::Column::Id).all(&db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(&db, caller.account, rows, Timestamp::now()).await?, next_cursor }))
 }
@@ -345,7 +341,7 @@ async fn read(
 /// Move a customer
 ///
 /// To another affiliate, or to another link of the same. Conversions from now on are theirs; what has settled stays.
-#[utoipa::path(patch, path = "/v1/customers/{customer}", tag = "Customers", request_body = CustomerMoveInput,
+#[utoipa::path(patch, path = "/v1/customers/{customer}", tag = "Customers", request_body = CustomerMoveChange,
     responses((status = 200, body = Customer)))]
 async fn update(
     State(api): State<Api>,
@@ -379,14 +375,8 @@ async fn affiliate(
             return Ok(present);
         }
     };
-    match lookup::affiliate(&change.tx, change.account, &slug).await {
-        Ok(found) => Ok(AffiliateId(found.id)),
-        Err(ApiError::NotFound(_)) => {
-            fields.wrong("affiliate", "there is no such affiliate");
-            Ok(present)
-        }
-        Err(other) => Err(other),
-    }
+    let found = lookup::affiliate_of_field(&change.tx, change.account, &slug, fields).await?;
+    Ok(found.unwrap_or(present))
 }
 
 /// Reads the link; the present one stays as long as its affiliate does.
