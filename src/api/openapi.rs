@@ -199,7 +199,8 @@ fn problem(text: &str) -> RefOr<utoipa::openapi::Response> {
     ResponseBuilder::new().description(text).content("application/problem+json", content).build().into()
 }
 
-/// What creates a thing requires fields that what changes it does not: `LinkInput` becomes `LinkChange`.
+/// What creates a thing requires fields that what changes it does not: `LinkInput` becomes `LinkChange`. A body that is
+/// only ever sent to change a thing is called `…Change` itself and says what it requires.
 fn nothing_required(operation: &mut Operation, components: &mut Components) {
     const PREFIX: &str = "#/components/schemas/";
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
@@ -207,6 +208,9 @@ fn nothing_required(operation: &mut Operation, components: &mut Components) {
         let RefOr::T(content) = content else { continue };
         let Some(RefOr::Ref(reference)) = &mut content.schema else { continue };
         let Some(name) = reference.ref_location.strip_prefix(PREFIX) else { continue };
+        if name.ends_with("Change") {
+            continue;
+        }
         let Some(RefOr::T(Schema::Object(input))) = components.schemas.get(name) else { continue };
         let mut change = input.clone();
         change.required.clear();

@@ -140,6 +140,23 @@ async fn the_fields_of_the_document_are_those_that_are_read() {
     assert!(compared > 25, "{compared}");
 }
 
+/// What creates a thing requires more than what changes it, unless the change is all that the body is for.
+#[tokio::test]
+async fn the_document_says_what_a_body_must_have() {
+    let server = Server::start().await;
+    let document = document(&server).await;
+    for (path, required) in [
+        ("/v1/conversions/{conversion}", json!(["amount"])),
+        ("/v1/commissions/{commission}", json!(["amount"])),
+        ("/v1/customers/{customer}", Value::Null),
+        ("/v1/links/{link}", Value::Null),
+    ] {
+        let body = &document["paths"][path]["patch"]["requestBody"]["content"]["application/json"]["schema"];
+        let schema = document.pointer(&body["$ref"].as_str().unwrap()[1..]).unwrap();
+        assert_eq!(schema["required"], required, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn answers_are_of_the_documented_shape() {
     let server = Server::start().await;

@@ -3,9 +3,7 @@
 use std::collections::{BTreeMap, HashMap, btree_map::Entry};
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, StreamTrait,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, Select, StreamTrait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -62,7 +60,7 @@ pub struct Commission {
     pub program: Option<String>,
     #[schema(example = "jane")]
     pub affiliate: String,
-    /// Place in its conversion, from 1.
+    /// Place in its conversion, of a bonus among those awarded at once, from 1.
     pub number: i32,
     /// `regular` or `adjustment`.
     #[schema(example = "regular")]
@@ -338,11 +336,8 @@ async fn page(
     if let Some(to) = to {
         find = find.filter(commission_line::Column::OccurredAt.lt(to.0));
     }
-    if let Some(after) = page.after {
-        find = find.filter(commission_line::Column::Id.lt(after));
-    }
     let db = api.store.snapshot().await?;
-    let mut rows = find.order_by_desc(commission_line::Column::Id).limit(page.fetch()).all(&db).await?;
+    let mut rows = page.of(find, commission_line::Column::Id).all(&db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     let data = match of_one_affiliate {
         true => views_with_paid(&db, caller.account, rows).await?,
@@ -395,7 +390,7 @@ async fn explain(
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"amount": "7.50", "comment": "agreed on the phone"}))]
-pub struct CommissionAmountInput {
+pub struct CommissionAmountChange {
     /// Major units of the commission's currency.
     #[schema(example = "7.50")]
     pub amount: String,
@@ -408,7 +403,7 @@ pub struct CommissionAmountInput {
 ///
 /// The difference is posted, also after a payment. From then on refunds take their part of this amount.
 #[utoipa::path(patch, path = "/v1/commissions/{commission}", tag = "Commissions",
-    request_body = CommissionAmountInput, responses((status = 200, body = Commission)))]
+    request_body = CommissionAmountChange, responses((status = 200, body = Commission)))]
 async fn edit(
     State(api): State<Api>,
     Segment(id): Segment,

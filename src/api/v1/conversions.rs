@@ -1,9 +1,7 @@
 //! Conversions: leads, appointments and sales that were taken, wait, or are held.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, StreamTrait,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Select, StreamTrait};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -283,11 +281,8 @@ async fn page(
     if let Some(to) = range.to {
         find = find.filter(conversion::Column::OccurredAt.lt(to.0));
     }
-    if let Some(after) = page.after {
-        find = find.filter(conversion::Column::Id.lt(after));
-    }
     let db = api.store.reader();
-    let mut rows = find.order_by_desc(conversion::Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, conversion::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(db, caller.account, rows).await?, next_cursor }))
 }
@@ -321,7 +316,7 @@ async fn read(
 #[derive(Debug, ToSchema)]
 #[allow(dead_code, reason = "it describes the body; the handler reads it field by field")]
 #[schema(example = json!({"amount": "59.90"}))]
-pub struct ConversionAmountInput {
+pub struct ConversionAmountChange {
     /// Major units of the conversion's currency, more than what was refunded.
     #[schema(example = "59.90")]
     pub amount: String,
@@ -331,7 +326,7 @@ pub struct ConversionAmountInput {
 ///
 /// Its sub amounts scale with it; its commissions stay what they are until it is recalculated.
 #[utoipa::path(patch, path = "/v1/conversions/{conversion}", tag = "Conversions",
-    request_body = ConversionAmountInput, responses((status = 200, body = ConversionDetail)))]
+    request_body = ConversionAmountChange, responses((status = 200, body = ConversionDetail)))]
 async fn edit(
     State(api): State<Api>,
     Segment(id): Segment,
