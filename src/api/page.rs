@@ -18,6 +18,7 @@ use axum::{
     http::{Uri, request::Parts},
 };
 use data_encoding::BASE64URL_NOPAD;
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select, Value};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -121,6 +122,17 @@ pub struct PageRequest<P> {
     /// The position of the last row of the page before.
     pub after: Option<P>,
     list: [u8; LIST_BYTES],
+}
+
+impl<P: Display + Clone + Into<Value>> PageRequest<P> {
+    /// The rows to fetch of a list, newest first, where the position is the value of a column.
+    pub fn of<E: EntityTrait>(&self, list: Select<E>, position: E::Column) -> Select<E> {
+        let rest = match &self.after {
+            Some(after) => list.filter(position.lt(after.clone())),
+            None => list,
+        };
+        rest.order_by_desc(position).limit(self.fetch())
+    }
 }
 
 impl<P: Display> PageRequest<P> {

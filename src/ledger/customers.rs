@@ -6,12 +6,13 @@
 use std::collections::BTreeSet;
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Set,
 };
 use uuid::Uuid;
 
-use super::{Applied, Effect, Evidence, LedgerError, counts, facts, journal::Entry, programs};
+use super::{
+    Applied, Effect, Evidence, LedgerError, counts, facts, history::in_force, journal::Entry, programs,
+};
 use crate::{
     domain::{
         attribution::{self, Attribution, Candidate, Resolved},
@@ -157,13 +158,9 @@ pub(super) async fn canceled_at(
     if customer.created_seq == entry.seq {
         return Ok(false);
     }
-    let last = cancellation::Entity::find()
-        .filter(cancellation::Column::CustomerId.eq(customer.id))
-        .filter(cancellation::Column::StartsAt.lte(time.0))
-        .order_by_desc(cancellation::Column::StartsAt)
-        .order_by_desc(cancellation::Column::Seq)
-        .one(entry.tx)
-        .await?;
+    let history = cancellation::Entity::find().filter(cancellation::Column::CustomerId.eq(customer.id));
+    let order = (cancellation::Column::StartsAt, cancellation::Column::Seq);
+    let last = in_force(entry.tx, history, order, time).await?;
     Ok(last.is_some_and(|change| change.canceled))
 }
 

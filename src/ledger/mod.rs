@@ -18,6 +18,7 @@ mod evidence;
 mod explain;
 mod facts;
 mod held;
+mod history;
 pub mod intake;
 mod journal;
 mod known;

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::{
     LedgerError, PutOverride, Whose,
+    history::in_force,
     journal::Entry,
     measures, people,
     rules::{find_affiliate, find_program},
@@ -359,21 +360,14 @@ async fn version_at(
     latest(db, id, time).await?.map(read_version).transpose()
 }
 
-/// The version in force at a time: the latest start not after it, the later written on a tie (MONEY 1).
 async fn latest(
     db: &impl ConnectionTrait,
     id: Uuid,
     time: Timestamp,
 ) -> Result<Option<override_version::Model>, LedgerError> {
     use override_version::Column;
-    let row = override_version::Entity::find()
-        .filter(Column::OverrideId.eq(id))
-        .filter(Column::StartsAt.lte(time.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Version)
-        .one(db)
-        .await?;
-    Ok(row)
+    let history = override_version::Entity::find().filter(Column::OverrideId.eq(id));
+    Ok(in_force(db, history, (Column::StartsAt, Column::Version), time).await?)
 }
 
 fn read_version(row: override_version::Model) -> Result<Version, LedgerError> {

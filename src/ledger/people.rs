@@ -7,12 +7,11 @@
 use std::collections::{HashMap, hash_map::Entry as Slot};
 
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-    Set,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Set,
 };
 use uuid::Uuid;
 
-use super::{LedgerError, PutGroup, journal::Entry, overrides, rules::find_affiliate};
+use super::{LedgerError, PutGroup, history::in_force, journal::Entry, overrides, rules::find_affiliate};
 use crate::{
     domain::{ids::AffiliateId, time::Timestamp},
     store::entities::{affiliate_group, membership, upline},
@@ -211,13 +210,8 @@ async fn membership_at(
     time: Timestamp,
 ) -> Result<Option<(Timestamp, Option<Uuid>)>, LedgerError> {
     use membership::Column;
-    let row = membership::Entity::find()
-        .filter(Column::AffiliateId.eq(affiliate.0))
-        .filter(Column::StartsAt.lte(time.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Seq)
-        .one(db)
-        .await?;
+    let history = membership::Entity::find().filter(Column::AffiliateId.eq(affiliate.0));
+    let row = in_force(db, history, (Column::StartsAt, Column::Seq), time).await?;
     Ok(row.map(|row| (Timestamp(row.starts_at), row.group_id)))
 }
 
@@ -227,12 +221,7 @@ async fn upline_at(
     time: Timestamp,
 ) -> Result<Option<(Timestamp, Option<AffiliateId>)>, LedgerError> {
     use upline::Column;
-    let row = upline::Entity::find()
-        .filter(Column::AffiliateId.eq(affiliate.0))
-        .filter(Column::StartsAt.lte(time.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Seq)
-        .one(db)
-        .await?;
+    let history = upline::Entity::find().filter(Column::AffiliateId.eq(affiliate.0));
+    let row = in_force(db, history, (Column::StartsAt, Column::Seq), time).await?;
     Ok(row.map(|row| (Timestamp(row.starts_at), row.parent_id.map(AffiliateId))))
 }

@@ -5,7 +5,7 @@ use sea_orm::{
     sea_query::SelectStatement,
 };
 
-use super::LedgerError;
+use super::{LedgerError, history::in_force};
 use crate::{
     domain::{
         amount::Currency,
@@ -100,13 +100,7 @@ pub(super) async fn at(
         program::Entity::find_by_id(id.0).filter(program::Column::AccountId.eq(account.0)).one(db).await?;
     let Some(row) = row else { return Ok(None) };
     let versions = || program_version::Entity::find().filter(Column::ProgramId.eq(id.0));
-    let in_force = versions()
-        .filter(Column::StartsAt.lte(time.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Version)
-        .one(db)
-        .await?;
-    if let Some(version) = in_force {
+    if let Some(version) = in_force(db, versions(), (Column::StartsAt, Column::Version), time).await? {
         return then(&row, version).map(Some);
     }
     let first = versions().order_by_asc(Column::StartsAt).order_by_asc(Column::Version).one(db).await?;
@@ -174,12 +168,8 @@ pub(super) async fn newest(
     let row =
         program::Entity::find_by_id(id.0).filter(program::Column::AccountId.eq(account.0)).one(db).await?;
     let Some(row) = row else { return Ok(None) };
-    let version = program_version::Entity::find()
-        .filter(Column::ProgramId.eq(id.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Version)
-        .one(db)
-        .await?;
+    let history = program_version::Entity::find().filter(Column::ProgramId.eq(id.0));
+    let version = in_force(db, history, (Column::StartsAt, Column::Version), Timestamp::MAX).await?;
     let version = version.ok_or_else(|| LedgerError::damaged("program", "it has no version"))?;
     Ok(Some((Timestamp(version.starts_at), then(&row, version)?)))
 }
@@ -208,14 +198,10 @@ pub(super) async fn standing_at(
     time: Timestamp,
 ) -> Result<Option<(Timestamp, Standing)>, LedgerError> {
     use standing::Column;
-    let row = standing::Entity::find()
+    let history = standing::Entity::find()
         .filter(Column::AffiliateId.eq(affiliate.0))
-        .filter(Column::ProgramId.eq(program_id))
-        .filter(Column::StartsAt.lte(time.0))
-        .order_by_desc(Column::StartsAt)
-        .order_by_desc(Column::Seq)
-        .one(db)
-        .await?;
+        .filter(Column::ProgramId.eq(program_id));
+    let row = in_force(db, history, (Column::StartsAt, Column::Seq), time).await?;
     row.map(|row| {
         let standing = Standing::parse(&row.standing);
         let standing = standing.ok_or_else(|| LedgerError::damaged("standing", &row.standing))?;

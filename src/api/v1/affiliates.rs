@@ -1,9 +1,7 @@
 //! Affiliates. What names a person is written to the row alone; no command and no journal ever holds it.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder, QuerySelect, Set,
-};
+use sea_orm::{ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, QueryFilter, Set};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -140,14 +138,10 @@ async fn list(
 ) -> Result<Json<Page<Affiliate>>, ApiError> {
     let page = query.page::<i64>();
     query.finish()?;
-    let mut find = affiliate::Entity::find()
+    let find = affiliate::Entity::find()
         .filter(affiliate::Column::AccountId.eq(caller.account.0))
         .filter(affiliate::Column::DeletedAt.is_null());
-    if let Some(after) = page.after {
-        find = find.filter(affiliate::Column::Id.lt(after));
-    }
-    let find = find.order_by_desc(affiliate::Column::Id).limit(page.fetch());
-    let mut rows = find.all(api.store.reader()).await?;
+    let mut rows = page.of(find, affiliate::Column::Id).all(api.store.reader()).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: rows.into_iter().map(Affiliate::of).collect(), next_cursor }))
 }

@@ -1,7 +1,7 @@
 //! Clicks, as settlement stored them.
 
 use axum::{Json, extract::State};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -167,10 +167,7 @@ async fn list(
     if let Some(to) = range.to {
         find = find.filter(click::Column::Id.lt(range::first_id(to)));
     }
-    if let Some(after) = page.after {
-        find = find.filter(click::Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(click::Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, click::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(db, caller.account, rows).await?, next_cursor }))
 }

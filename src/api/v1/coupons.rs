@@ -1,7 +1,7 @@
 //! Coupons: codes that attribute without a click.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Select};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -129,10 +129,7 @@ async fn list(
     if let Some(affiliate) = of.affiliate {
         find = find.filter(coupon::Column::AffiliateId.eq(affiliate));
     }
-    if let Some(after) = page.after {
-        find = find.filter(coupon::Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(coupon::Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, coupon::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(db, caller.account, rows).await?, next_cursor }))
 }

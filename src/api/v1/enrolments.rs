@@ -1,7 +1,7 @@
 //! How affiliates stand in programs.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -90,11 +90,7 @@ async fn list_of_program(
     if let Some(standing) = standing {
         find = find.filter(enrolment::Column::Standing.eq(standing.as_str()));
     }
-    if let Some(after) = page.after {
-        find = find.filter(enrolment::Column::AffiliateId.lt(after));
-    }
-    let find = find.order_by_desc(enrolment::Column::AffiliateId).limit(page.fetch());
-    let mut rows = find.all(db).await?;
+    let mut rows = page.of(find, enrolment::Column::AffiliateId).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.affiliate_id);
     let affiliates = rows.iter().map(|row| row.affiliate_id).collect();
     let names = Names::load(db, caller.account, Refs { affiliates, ..Refs::default() }).await?;
@@ -119,14 +115,10 @@ async fn list_of_affiliate(
     let affiliate = lookup::affiliate(db, caller.account, &slug).await?;
     let page = query.page::<i64>();
     query.finish()?;
-    let mut find = enrolment::Entity::find()
+    let find = enrolment::Entity::find()
         .filter(enrolment::Column::AccountId.eq(caller.account.0))
         .filter(enrolment::Column::AffiliateId.eq(affiliate.id));
-    if let Some(after) = page.after {
-        find = find.filter(enrolment::Column::ProgramId.lt(after));
-    }
-    let find = find.order_by_desc(enrolment::Column::ProgramId).limit(page.fetch());
-    let mut rows = find.all(db).await?;
+    let mut rows = page.of(find, enrolment::Column::ProgramId).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.program_id);
     let programs = rows.iter().map(|row| row.program_id).collect();
     let names = Names::load(db, caller.account, Refs { programs, ..Refs::default() }).await?;

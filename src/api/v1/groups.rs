@@ -1,7 +1,7 @@
 //! Groups: affiliates that share overrides.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Select};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -109,11 +109,7 @@ async fn list(
     if let Given::Is(slug) = slug {
         find = find.filter(affiliate_group::Column::Slug.eq(slug));
     }
-    if let Some(after) = page.after {
-        find = find.filter(affiliate_group::Column::Id.lt(after));
-    }
-    let find = find.order_by_desc(affiliate_group::Column::Id).limit(page.fetch());
-    let mut rows = find.all(api.store.reader()).await?;
+    let mut rows = page.of(find, affiliate_group::Column::Id).all(api.store.reader()).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: rows.into_iter().map(Group::of).collect(), next_cursor }))
 }

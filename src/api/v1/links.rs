@@ -1,7 +1,7 @@
 //! Links: referral codes of an affiliate in a program.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Select};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -194,15 +194,12 @@ async fn page(
     api: &Api,
     caller: &Caller,
     mut query: Query,
-    mut find: Select<link::Entity>,
+    find: Select<link::Entity>,
 ) -> Result<Json<Page<Link>>, ApiError> {
     let page = query.page::<i64>();
     query.finish()?;
-    if let Some(after) = page.after {
-        find = find.filter(link::Column::Id.lt(after));
-    }
     let db = api.store.reader();
-    let mut rows = find.order_by_desc(link::Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, link::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(db, api, caller.account, rows).await?, next_cursor }))
 }

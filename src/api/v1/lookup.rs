@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait,
-    sea_query::SelectStatement,
+    ColumnTrait, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Select,
+    sea_query::{Alias, Expr, Query, SelectStatement},
 };
 use uuid::Uuid;
 
@@ -13,7 +13,7 @@ use crate::{
         error::ApiError,
         fields::{Fields, Given, Input},
     },
-    domain::ids::{AccountId, Prefix},
+    domain::ids::{AccountId, AffiliateId, Prefix},
     store::entities::{affiliate, link, program},
 };
 
@@ -37,6 +37,23 @@ pub async fn affiliate(
     row.filter(|row| row.deleted_at.is_none()).ok_or(ApiError::NotFound("affiliate"))
 }
 
+/// The affiliate that the field `affiliate` names; none: the field is wrong.
+pub async fn affiliate_of_field(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    slug: &str,
+    fields: &mut Fields,
+) -> Result<Option<AffiliateId>, ApiError> {
+    match affiliate(db, account, slug).await {
+        Ok(found) => Ok(Some(AffiliateId(found.id))),
+        Err(ApiError::NotFound(_)) => {
+            fields.wrong("affiliate", "there is no such affiliate");
+            Ok(None)
+        }
+        Err(other) => Err(other),
+    }
+}
+
 /// An affiliate, deleted or not: history and balance stay.
 pub async fn any_affiliate(
     db: &impl ConnectionTrait,
@@ -54,6 +71,21 @@ pub fn live_affiliates(account: AccountId) -> SelectStatement {
         .filter(affiliate::Column::AccountId.eq(account.0))
         .filter(affiliate::Column::DeletedAt.is_null())
         .into_query()
+}
+
+/// Of the rows of a history of affiliates the newest of each, whose affiliate is not deleted.
+pub fn newest_of_live<E: EntityTrait>(
+    history: Select<E>,
+    account: AccountId,
+    (affiliate, seq): (E::Column, E::Column),
+) -> Select<E> {
+    let later = Alias::new("later");
+    let newest = Query::select()
+        .expr(Expr::col((later.clone(), seq)).max())
+        .from_as(E::default(), later.clone())
+        .and_where(Expr::col((later, affiliate)).equals((E::default(), affiliate)))
+        .to_owned();
+    history.filter(seq.in_subquery(newest)).filter(affiliate.in_subquery(live_affiliates(account)))
 }
 
 async fn find_program(

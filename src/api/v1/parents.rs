@@ -1,10 +1,7 @@
 //! Who stands above whom: an affiliate's parent earns the levels above its commissions.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    sea_query::{Alias, Expr, ExprTrait, Query as Select},
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
@@ -149,20 +146,9 @@ async fn list_children(
     let parent = lookup::affiliate(db, caller.account, &slug).await?;
     let page = query.page::<i64>();
     query.finish()?;
-    let later = Alias::new("later");
-    let newest = Select::select()
-        .expr(Expr::col((later.clone(), Column::Seq)).max())
-        .from_as(upline::Entity, later.clone())
-        .and_where(Expr::col((later, Column::AffiliateId)).equals((upline::Entity, Column::AffiliateId)))
-        .to_owned();
-    let mut find = upline::Entity::find()
-        .filter(Column::ParentId.eq(parent.id))
-        .filter(Column::Seq.in_subquery(newest))
-        .filter(Column::AffiliateId.in_subquery(lookup::live_affiliates(caller.account)));
-    if let Some(after) = page.after {
-        find = find.filter(Column::AffiliateId.lt(after));
-    }
-    let mut rows = find.order_by_desc(Column::AffiliateId).limit(page.fetch()).all(db).await?;
+    let history = upline::Entity::find().filter(Column::ParentId.eq(parent.id));
+    let newest = lookup::newest_of_live(history, caller.account, (Column::AffiliateId, Column::Seq));
+    let mut rows = page.of(newest, Column::AffiliateId).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.affiliate_id);
     let affiliates = rows.iter().map(|row| row.affiliate_id).collect();
     let names = Names::load(db, caller.account, Refs { affiliates, ..Refs::default() }).await?;

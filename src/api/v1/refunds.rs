@@ -172,11 +172,8 @@ async fn list(
     if let Some(to) = range.to {
         find = find.filter(refund::Column::ReceivedAt.lt(to.0));
     }
-    if let Some(after) = page.after {
-        find = find.filter(refund::Column::Id.lt(after));
-    }
     let db = api.store.reader();
-    let mut rows = find.order_by_desc(refund::Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, refund::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: views(db, caller.account, rows).await?, next_cursor }))
 }

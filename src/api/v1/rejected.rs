@@ -1,7 +1,7 @@
 //! Conversions and refunds that were not taken, with the reason, and sending them again.
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -126,11 +126,7 @@ async fn list(
     if let Some(to) = range.to {
         find = find.filter(rejected_event::Column::Id.lt(range::first_id(to)));
     }
-    if let Some(after) = page.after {
-        find = find.filter(rejected_event::Column::Id.lt(after));
-    }
-    let find = find.order_by_desc(rejected_event::Column::Id).limit(page.fetch());
-    let mut rows = find.all(api.store.reader()).await?;
+    let mut rows = page.of(find, rejected_event::Column::Id).all(api.store.reader()).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     Ok(Json(Page { data: rows.into_iter().map(Rejected::of).collect(), next_cursor }))
 }

@@ -1,6 +1,6 @@
 //! What payments and payouts share: how they are asked for, found and listed.
 
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, Select};
 use uuid::Uuid;
 
 use super::{
@@ -211,10 +211,7 @@ pub async fn list<T: From<Shown>>(
     if let Some(to) = to {
         find = find.filter(Column::CreatedAt.lt(to.0));
     }
-    if let Some(after) = page.after {
-        find = find.filter(Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     let data = shown(db, caller.account, kind, rows).await?;
     Ok(Page { data: data.into_iter().map(T::from).collect(), next_cursor })

@@ -74,11 +74,8 @@ async fn list(
     let program = lookup::program(db, caller.account, &slug).await?;
     let page = query.page::<Uuid>();
     query.finish()?;
-    let mut find = of_account(caller.account).filter(bonus::Column::ProgramId.eq(program.id));
-    if let Some(after) = page.after {
-        find = find.filter(bonus::Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(bonus::Column::Id).limit(page.fetch()).all(db).await?;
+    let find = of_account(caller.account).filter(bonus::Column::ProgramId.eq(program.id));
+    let mut rows = page.of(find, bonus::Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     let data = rows.into_iter().map(|row| Bonus::of(row, &program)).collect::<Result<_, _>>()?;
     Ok(Json(Page { data, next_cursor }))
@@ -200,11 +197,8 @@ async fn versions(
     let (row, program) = find(db, caller.account, &id).await?;
     let page = query.page::<i32>();
     query.finish()?;
-    let mut find = bonus_version::Entity::find().filter(bonus_version::Column::BonusId.eq(row.id));
-    if let Some(after) = page.after {
-        find = find.filter(bonus_version::Column::Version.lt(after));
-    }
-    let mut rows = find.order_by_desc(bonus_version::Column::Version).limit(page.fetch()).all(db).await?;
+    let find = bonus_version::Entity::find().filter(bonus_version::Column::BonusId.eq(row.id));
+    let mut rows = page.of(find, bonus_version::Column::Version).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.version);
     let currency = convert::currency(&program.currency)?;
     let data = rows.into_iter().map(|row| BonusVersion::of(row, currency)).collect::<Result<_, _>>()?;

@@ -5,7 +5,7 @@ mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 pub use input::OverrideInput;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
@@ -70,10 +70,7 @@ async fn list(
     if let Given::Is(group) = group {
         find = find.filter(Column::GroupId.eq(group));
     }
-    if let Some(after) = page.after {
-        find = find.filter(Column::Id.lt(after));
-    }
-    let mut rows = find.order_by_desc(Column::Id).limit(page.fetch()).all(db).await?;
+    let mut rows = page.of(find, Column::Id).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     let data = view::views(db, caller.account, &program, rows).await?;
     Ok(Json(Page { data, next_cursor }))
@@ -283,12 +280,8 @@ async fn list_versions(
     let (row, program) = find_any(db, caller.account, &id).await?;
     let page = query.page::<i32>();
     query.finish()?;
-    let mut find = override_version::Entity::find().filter(override_version::Column::OverrideId.eq(row.id));
-    if let Some(after) = page.after {
-        find = find.filter(override_version::Column::Version.lt(after));
-    }
-    let find = find.order_by_desc(override_version::Column::Version).limit(page.fetch());
-    let mut rows = find.all(db).await?;
+    let find = override_version::Entity::find().filter(override_version::Column::OverrideId.eq(row.id));
+    let mut rows = page.of(find, override_version::Column::Version).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.version);
     let view = |version| OverrideVersion::of(version, row.version, &program);
     let data = rows.into_iter().map(view).collect::<Result<_, _>>()?;

@@ -8,7 +8,7 @@ mod view;
 
 use axum::{Json, extract::State, http::StatusCode, response::Response};
 pub use limits::LAST_LEVEL;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 use serde::{Deserialize, Serialize};
 pub use settings::ProgramInput;
 use utoipa::ToSchema;
@@ -59,14 +59,10 @@ async fn list(
 ) -> Result<Json<Page<Program>>, ApiError> {
     let page = query.page::<i64>();
     query.finish()?;
-    let mut find = program::Entity::find()
+    let find = program::Entity::find()
         .filter(program::Column::AccountId.eq(caller.account.0))
         .filter(program::Column::DeletedAt.is_null());
-    if let Some(after) = page.after {
-        find = find.filter(program::Column::Id.lt(after));
-    }
-    let find = find.order_by_desc(program::Column::Id).limit(page.fetch());
-    let mut rows = find.all(api.store.reader()).await?;
+    let mut rows = page.of(find, program::Column::Id).all(api.store.reader()).await?;
     let next_cursor = page.cut(&mut rows, |row| row.id);
     let data = rows.into_iter().map(Program::of).collect::<Result<_, _>>()?;
     Ok(Json(Page { data, next_cursor }))

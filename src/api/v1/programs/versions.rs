@@ -1,7 +1,7 @@
 //! The versions of a program's settings.
 
 use axum::{Json, extract::State};
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder};
 
 use super::view::{ProgramVersion, read_settings};
 use crate::{
@@ -32,12 +32,8 @@ pub async fn list(
     let program = lookup::program(db, caller.account, &slug).await?;
     let page = query.page::<i32>();
     query.finish()?;
-    let mut find = program_version::Entity::find().filter(program_version::Column::ProgramId.eq(program.id));
-    if let Some(after) = page.after {
-        find = find.filter(program_version::Column::Version.lt(after));
-    }
-    let find = find.order_by_desc(program_version::Column::Version).limit(page.fetch());
-    let mut rows = find.all(db).await?;
+    let find = program_version::Entity::find().filter(program_version::Column::ProgramId.eq(program.id));
+    let mut rows = page.of(find, program_version::Column::Version).all(db).await?;
     let next_cursor = page.cut(&mut rows, |row| row.version);
     let data = rows.into_iter().map(|row| ProgramVersion::of(row, &program)).collect::<Result<_, _>>()?;
     Ok(Json(Page { data, next_cursor }))
