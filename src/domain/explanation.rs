@@ -45,6 +45,8 @@ pub struct Story {
     pub lines: usize,
     /// As it was priced when it was made; none for a line that follows from no price.
     pub pricing: Option<Pricing>,
+    /// What had been refunded of the conversion before the line was made, where something was.
+    pub refunded_before: Option<i64>,
     /// The identifier and the figures of a bonus.
     pub bonus: Option<(String, BonusPricing)>,
     /// As in force when the conversion happened.
@@ -184,7 +186,11 @@ pub fn explain(story: &Story) -> Vec<Step> {
     }
     steps.extend(story.warnings.iter().map(|warning| warned(story, *warning)));
     match (&story.pricing, &story.bonus) {
-        (Some(pricing), _) => steps.extend(price::steps(story, pricing)),
+        (Some(pricing), _) => {
+            steps.extend(price::steps(story, pricing));
+            let refunded = story.refunded_before.filter(|_| story.refund_policy == RefundPolicy::Reverse);
+            steps.extend(refunded.map(|refunded| changes::refunded_before(story, pricing, refunded)));
+        }
         (None, Some((_, pricing))) => steps.extend(bonus::steps(story, pricing)),
         (None, None) => steps.push(by_hand(story)),
     }

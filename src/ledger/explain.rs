@@ -81,6 +81,7 @@ async fn story(
         number: row.number,
         lines: count_of_lines(db, &row).await?,
         pricing: first_pricing(db, &row).await?,
+        refunded_before: refunded_before(db, &row).await?,
         bonus: bonus_of(&row, kind)?,
         refund_policy: then.as_ref().map_or(RefundPolicy::Reverse, |then| then.settings.refund_policy),
         currency: lines::currency_of(&row)?,
@@ -140,6 +141,21 @@ async fn first_pricing(
     let recalculated = recalculations(db, row.id).await?.into_iter().next();
     let pricing = recalculated.map_or_else(|| row.pricing.clone(), |change| change.pricing_before);
     serde_json::from_value(pricing).map_err(|error| LedgerError::damaged("pricing", error))
+}
+
+/// What earlier commands had refunded of the conversion; none: nothing.
+async fn refunded_before(
+    db: &impl ConnectionTrait,
+    row: &commission_line::Model,
+) -> Result<Option<i64>, LedgerError> {
+    let Some(conversion) = row.conversion_id else { return Ok(None) };
+    let rows = refund::Entity::find()
+        .filter(refund::Column::ConversionId.eq(conversion))
+        .filter(refund::Column::Status.eq(status::SETTLED))
+        .filter(refund::Column::Seq.lt(row.created_seq))
+        .all(db)
+        .await?;
+    Ok((!rows.is_empty()).then(|| rows.iter().map(|row| row.amount).sum()))
 }
 
 /// The changes that priced a line anew, in order.

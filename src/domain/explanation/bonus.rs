@@ -74,7 +74,8 @@ fn measure(story: &Story, pricing: &BonusPricing) -> Step {
             "from": pricing.span.start.to_string(), "to": pricing.span.end.to_string(),
             "counted_from": pricing.counted_span.start.to_string(),
             "counted_to": pricing.counted_span.end.to_string(),
-            "number": pricing.number, "amount": decimal(currency, &pricing.amount.0), "currency": currency,
+            "number": pricing.number, "amount": decimal(currency, &pricing.amount.0),
+            "exact_minor_units": pricing.amount, "currency": currency,
         }),
     }
 }

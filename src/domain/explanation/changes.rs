@@ -31,6 +31,8 @@ pub(super) fn steps(story: &Story) -> Vec<Step> {
         }
         match (change.what, &change.refund) {
             (ChangeKind::Refunded, Some(refund)) => steps.push(refunded(story, change, refund, &basis)),
+            // The word of one that also changed the status is that of the status.
+            _ if change.pricing.is_some() => steps.extend(recalculated(story, change)),
             (ChangeKind::Recalculated, _) => steps.extend(recalculated(story, change)),
             (ChangeKind::ConversionEdited, _) => steps.push(conversion_edited(story, change)),
             (ChangeKind::Review | ChangeKind::Refunded | ChangeKind::Edited, _) => {
@@ -68,6 +70,12 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
             money(paid_in, left)
         )
     };
+    let exact = match (story.refund_policy, &basis.pricing, change.sub_amount_after) {
+        (RefundPolicy::Reverse, Some(pricing), Some(sub_amount)) if left != 0 => {
+            Some(Fraction(exact_after(pricing, basis.set, sub_amount, left)))
+        }
+        _ => None,
+    };
     let (why, sub_amount) = match story.refund_policy {
         RefundPolicy::Keep => (" The program keeps commissions when a sale is refunded.".to_owned(), None),
         RefundPolicy::Reverse => {
@@ -92,8 +100,29 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
             "refunded_in_all": paid_in.format(refund.refunded_in_all), "left": paid_in.format(left),
             "external_id": refund.external_id, "reason": refund.reason, "policy": story.refund_policy,
             "sub_amount": sub_amount.map(|minor| paid_in.format(minor)),
-            "conversion_currency": paid_in, "amount_before": story.currency.format(change.amount_before),
+            "conversion_currency": paid_in, "exact_minor_units": exact,
+            "amount_before": story.currency.format(change.amount_before),
             "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
+        }),
+    }
+}
+
+/// A line that came with a recalculation does not get what had been refunded by then.
+pub(super) fn refunded_before(story: &Story, pricing: &Pricing, refunded: i64) -> Step {
+    let paid_in = pricing.conversion_currency;
+    let left = pricing.conversion_amount - refunded;
+    Step {
+        step: StepKind::Refund,
+        text: format!(
+            "It was made at {} by a recalculation. Of the conversion {} were left then: the commission starts with {}.",
+            story.created_at,
+            money(paid_in, left),
+            money(story.currency, story.made_amount)
+        ),
+        data: json!({
+            "at": story.created_at.to_string(), "refunded_in_all": paid_in.format(refunded),
+            "left": paid_in.format(left), "policy": story.refund_policy, "conversion_currency": paid_in,
+            "amount_after": story.currency.format(story.made_amount), "currency": story.currency,
         }),
     }
 }
@@ -205,6 +234,8 @@ fn changed(story: &Story, change: &Change) -> Option<Step> {
             money(story.currency, change.amount_before),
             money(story.currency, change.amount_after)
         ));
+    } else if change.what == ChangeKind::Edited {
+        said.push(format!("its amount was set to {}, as it was", money(story.currency, change.amount_after)));
     }
     said.extend(review_words(change).map(str::to_owned));
     let comment = change.comment.as_ref().map_or_else(String::new, |text| format!(" ({})", capital(text)));
@@ -216,10 +247,14 @@ fn changed(story: &Story, change: &Change) -> Option<Step> {
 }
 
 fn figures(story: &Story, change: &Change) -> serde_json::Value {
+    let paid_in = story.pricing.as_ref().map_or(story.currency, |pricing| pricing.conversion_currency);
+    // What is left of the conversion matters where a refund takes its part from then on.
+    let left = change.left_after.map(|left| paid_in.format(left));
+    let sub_amount = change.sub_amount_after.filter(|_| left.is_some()).map(|minor| paid_in.format(minor));
     json!({
         "at": change.at.to_string(), "amount_before": story.currency.format(change.amount_before),
         "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
         "status_before": change.status_before, "status_after": change.status_after,
-        "comment": change.comment,
+        "left": left, "sub_amount": sub_amount, "conversion_currency": paid_in, "comment": change.comment,
     })
 }

@@ -61,6 +61,7 @@ fn story(rule: Price, amount: i64, code: &str) -> Story {
         made_amount: line.amount,
         amount: line.amount,
         pricing: Some(line.pricing),
+        refunded_before: None,
         bonus: None,
         refund_policy: RefundPolicy::Reverse,
         currency,
@@ -170,6 +171,7 @@ fn the_figures_stand_beside_the_sentences() {
     );
     let refunded = data(StepKind::Refund);
     assert_eq!(refunded["left"], "5.006");
+    assert_eq!(refunded["exact_minor_units"], "2503/4");
     assert_eq!(refunded["sub_amount"], "5.006");
     assert_eq!(refunded["amount_after"], "0.626");
     assert_eq!(data(StepKind::Attribution)["click_id"], CLICK);
@@ -364,6 +366,39 @@ fn review_and_changes_are_told() {
     }
     sale.changes = vec![Change { what: ChangeKind::Review, refund: None, ..refund((499, 499), 0, 0, 0) }];
     assert!(explain(&sale).iter().all(|step| step.step != StepKind::Change));
+}
+
+#[test]
+fn a_new_price_is_told_whatever_it_did_to_the_status() {
+    let mut sale = story(percent("10"), 4990, "USD");
+    let pricing = sale.pricing.clone();
+    let plain = Change { what: ChangeKind::Review, refund: None, ..refund((499, 499), 0, 0, 4990) };
+    sale.changes = vec![Change { pricing, status_before: LineStatus::Disapproved, ..plain.clone() }];
+    let rules = explain(&sale).into_iter().filter(|step| step.step == StepKind::Rule).count();
+    assert_eq!(rules, 2);
+    assert_eq!(
+        text(&sale, StepKind::Change),
+        "At 2026-03-05T00:00:00.000Z the conversion was priced anew: it stays 4.99 USD; it was reopened."
+    );
+    // An amount that was set is the basis of later refunds even where it is the same.
+    sale.changes = vec![Change { what: ChangeKind::Edited, ..plain }];
+    assert_eq!(
+        text(&sale, StepKind::Change),
+        "At 2026-03-05T00:00:00.000Z its amount was set to 4.99 USD, as it was."
+    );
+}
+
+#[test]
+fn a_line_of_a_recalculation_tells_what_had_been_refunded() {
+    let mut sale = story(percent("10"), 4990, "USD");
+    (sale.refunded_before, sale.made_amount, sale.amount) = (Some(1000), 399, 399);
+    assert_eq!(
+        text(&sale, StepKind::Refund),
+        "It was made at 2026-03-03T11:00:01.000Z by a recalculation. Of the conversion 39.90 USD were left then: the \
+         commission starts with 3.99 USD."
+    );
+    sale.refund_policy = RefundPolicy::Keep;
+    assert!(explain(&sale).iter().all(|step| step.step != StepKind::Refund));
 }
 
 #[test]
