@@ -12,6 +12,7 @@ use waypost::{
 use crate::{
     drive::Engine,
     model::{ConversionState, Line, Model, Ms, PaymentState},
+    recompute::Told,
 };
 
 /// One text for each thing.
@@ -296,6 +297,11 @@ pub async fn explained(engine: &Engine) -> Result<(), String> {
         let ends = (last.data["amount"].as_str(), last.data["status"].as_str());
         if ends != (Some(&*currency.format(row.amount)), Some(&*row.status)) {
             return Err(format!("the story of {row:?} ends with {last:?}"));
+        }
+        let told = Told::follow(&steps, currency)
+            .map_err(|error| format!("the story of {row:?} does not come out: {error}\n{steps:#?}"))?;
+        if told != row.amount {
+            return Err(format!("the story of {row:?} comes to {told}\n{steps:#?}"));
         }
     }
     Ok(())

@@ -5,50 +5,48 @@ use std::{
     sync::Arc,
 };
 
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, QueryOrder,
-};
+use sea_orm::{DatabaseTransaction, EntityTrait, IntoActiveModel};
 use serde_json::json;
 use uuid::Uuid;
 use waypost::{
     domain::{
         calendar::Zone,
-        ids::{AccountId, AffiliateId, LinkId, Prefix, ProgramId},
-        reason::ConversionKind,
+        ids::{AccountId, Prefix},
         time::Timestamp,
     },
-    events::{Authority, Body, Channel, Conversion, Event},
-    ledger::{
-        self, Adjust, Command, Effect, Evidence, Intake, LedgerError, Pay, PayoutEnd, PutAffiliate, PutBonus,
-        PutCoupon, PutGroup, PutLink, PutOverride, PutProgram, RulesOf, Terms, Whose, Work,
-    },
+    events::{Body, Event},
+    ledger::{self, Effect, Intake, LedgerError, Terms, Work},
     store::{
         Store, accounts,
-        entities::{click, commission_line, customer, exchange_rate},
+        entities::{click, exchange_rate},
         partitions,
         streams::Counts,
     },
 };
 
 use crate::{
-    model::{Act, Click, Holder, LineKey, Ms, Outcome, PaymentState, Rate},
-    plan::{PENDING_TIME, ring},
+    model::{Act, Click, Ms, Outcome, Rate},
+    plan::{PENDING_TIME, named, ring},
 };
 
 pub const TERMS: Terms = Terms { max_age_days: 30, pending_time_ms: PENDING_TIME };
 
 pub struct Engine {
+    url: String,
     /// Of two instances.
     pub stores: [Store; 2],
     intakes: [Intake; 2],
     pub account: AccountId,
+    slug: String,
     /// Transactions so far.
     turn: usize,
     /// By their place in the model.
     pub conversions: BTreeMap<usize, Uuid>,
     refunds: BTreeMap<usize, Uuid>,
-    links: HashMap<i64, (i64, i64)>,
-    overrides: HashMap<String, Uuid>,
+    pub links: HashMap<i64, (i64, i64)>,
+    /// Ids given out so far.
+    made: u32,
+    pub overrides: HashMap<String, Uuid>,
 }
 
 /// A command with what has to be known of the model before and after it.
@@ -91,15 +89,17 @@ impl Engine {
         // They are of no account.
         exchange_rate::Entity::delete_many().exec(&tx).await.unwrap();
         tx.commit().await.unwrap();
-        let keys = Arc::new(ring());
         Self {
+            url: url.to_owned(),
             stores,
-            intakes: [Intake::new(keys.clone(), TERMS), Intake::new(keys, TERMS)],
+            intakes: intakes(),
             account,
+            slug: slug.to_owned(),
             turn: 0,
             conversions: BTreeMap::new(),
             refunds: BTreeMap::new(),
             links: HashMap::new(),
+            made: 0,
             overrides: HashMap::new(),
         }
     }
@@ -108,6 +108,21 @@ impl Engine {
         for store in self.stores {
             store.close().await.unwrap();
         }
+    }
+
+    /// Both instances end and start again: what they know is what is stored.
+    pub async fn restart(&mut self) {
+        let stores = [Store::connect(&self.url).await.unwrap(), Store::connect(&self.url).await.unwrap()];
+        for store in std::mem::replace(&mut self.stores, stores) {
+            store.close().await.unwrap();
+        }
+        self.intakes = intakes();
+    }
+
+    /// The same for the same history.
+    pub fn new_id(&mut self) -> Uuid {
+        self.made += 1;
+        named(&format!("{}/driven/{}", self.slug, self.made))
     }
 
     pub fn reader(&self) -> &sea_orm::DatabaseConnection {
@@ -240,212 +255,6 @@ impl Engine {
         event
     }
 
-    async fn command(&mut self, tx: &DatabaseTransaction, act: &Act) -> Command {
-        let from = |from: &Option<Ms>| from.map(Timestamp);
-        match act {
-            Act::PutProgram { program, slug, currency, settings, from: starts } => {
-                Command::PutProgram(Box::new(PutProgram {
-                    id: ProgramId(*program),
-                    slug: slug.parse().unwrap(),
-                    currency: *currency,
-                    settings: (**settings).clone(),
-                    from: from(starts),
-                }))
-            }
-            Act::PutAffiliate { affiliate, suspended } => Command::PutAffiliate(PutAffiliate {
-                id: AffiliateId(*affiliate),
-                slug: format!("a{affiliate}").parse().unwrap(),
-                suspended: *suspended,
-            }),
-            Act::SetStanding { program, affiliate, standing } => Command::SetStanding {
-                program: ProgramId(*program),
-                affiliate: AffiliateId(*affiliate),
-                standing: *standing,
-            },
-            Act::PutLink(link) => {
-                self.links.insert(link.id, (link.program, link.affiliate));
-                Command::PutLink(Box::new(PutLink {
-                    id: LinkId(link.id),
-                    uid: Uuid::from_u128(link.id.unsigned_abs().into()),
-                    program: ProgramId(link.program),
-                    affiliate: AffiliateId(link.affiliate),
-                    code: link.code.clone(),
-                    destination: None,
-                    source_id: Some(link.source.clone()),
-                    asset_id: Some(link.asset.clone()),
-                    expires_at: None,
-                }))
-            }
-            Act::PutCoupon(coupon) => Command::PutCoupon(PutCoupon {
-                id: coupon.id,
-                program: ProgramId(coupon.program),
-                affiliate: AffiliateId(coupon.affiliate),
-                code: coupon.code.clone(),
-                starts_at: from(&coupon.starts_at),
-                ends_at: from(&coupon.ends_at),
-            }),
-            Act::PutGroup(id) => Command::PutGroup(PutGroup {
-                id: *id,
-                slug: format!("g{}", &id.simple().to_string()[..20]).parse().unwrap(),
-                title: "Group".to_owned(),
-            }),
-            Act::Approve(key) => Command::ApproveLine { line: self.line(tx, key).await },
-            Act::Disapprove(key) => Command::DisapproveLine { line: self.line(tx, key).await },
-            Act::Reopen(key) => Command::ReopenLine { line: self.line(tx, key).await },
-            Act::EditLine(key, amount) => {
-                Command::EditLine { line: self.line(tx, key).await, amount: *amount, comment: None }
-            }
-            Act::Adjust { id, affiliate, program, currency, amount } => Command::Adjust(Box::new(Adjust {
-                id: *id,
-                affiliate: AffiliateId(*affiliate),
-                program: program.map(ProgramId),
-                currency: *currency,
-                amount: *amount,
-                comment: "by hand".to_owned(),
-            })),
-            Act::EditConversion(ix, amount) => {
-                Command::EditConversion { conversion: self.conversions[ix], amount: *amount }
-            }
-            Act::Recalculate(ix, current) => Command::Recalculate {
-                conversion: self.conversions[ix],
-                rules: if *current { RulesOf::Current } else { RulesOf::Then },
-            },
-            Act::Delete(ix) => Command::DeleteConversion { conversion: self.conversions[ix] },
-            Act::SetGroup { affiliate, group } => {
-                Command::SetGroup { affiliate: AffiliateId(*affiliate), group: *group }
-            }
-            Act::SetParent { affiliate, parent } => {
-                Command::SetParent { affiliate: AffiliateId(*affiliate), parent: parent.map(AffiliateId) }
-            }
-            Act::PutOverride { program, whose, target, rule, from: starts } => {
-                let whose = match whose {
-                    Holder::Affiliate(id) => Whose::Affiliate(AffiliateId(*id)),
-                    Holder::Group(id) => Whose::Group(*id),
-                };
-                // One for each of its kind.
-                let subject = format!("{program} {whose:?} {target:?}");
-                let id = *self.overrides.entry(subject).or_insert_with(Uuid::now_v7);
-                Command::PutOverride(Box::new(PutOverride {
-                    id,
-                    program: ProgramId(*program),
-                    whose,
-                    target: target.clone(),
-                    rule: rule.clone(),
-                    from: from(starts),
-                }))
-            }
-            Act::PutBonus { bonus, program, settings, from: starts } => {
-                Command::PutBonus(Box::new(PutBonus {
-                    id: *bonus,
-                    program: ProgramId(*program),
-                    settings: settings.clone(),
-                    from: from(starts),
-                }))
-            }
-            Act::DeleteBonus(bonus) => Command::DeleteBonus { bonus: *bonus },
-            Act::Award { bonus, affiliate, interval } => Command::AwardBonus {
-                bonus: *bonus,
-                affiliate: AffiliateId(*affiliate),
-                interval: Timestamp(*interval),
-            },
-            Act::CreateCustomer { program, customer, code, track } => Command::CreateCustomer {
-                id: Uuid::now_v7(),
-                inputs: Box::new(self.by_code(*program, customer, code)),
-                track: *track,
-                evidence: Box::new(Evidence::default()),
-            },
-            Act::MoveCustomer { customer, affiliate } => Command::MoveCustomer {
-                customer: self.customer(tx, *customer).await,
-                affiliate: AffiliateId(*affiliate),
-                link: None,
-            },
-            Act::SetCanceled { customer, canceled } => {
-                Command::SetCanceled { customer: self.customer(tx, *customer).await, canceled: *canceled }
-            }
-            Act::RecordPayment(payment) => Command::RecordPayment(Box::new(pay(payment))),
-            Act::CancelPayment(id) => Command::CancelPayment { payment: *id },
-            Act::CreatePayout(payout) => Command::CreatePayout(Box::new(pay(payout))),
-            Act::EndPayout(id, end) => Command::EndPayout {
-                payout: *id,
-                end: match end {
-                    PaymentState::Paid => PayoutEnd::Paid,
-                    PaymentState::Failed => PayoutEnd::Failed,
-                    _ => PayoutEnd::Cancelled,
-                },
-            },
-            Act::SetMinimum(currency, amount) => {
-                Command::SetPayoutMinimum { currency: *currency, amount: *amount }
-            }
-            Act::Receive(_)
-            | Act::StoreClick(_)
-            | Act::LoadRates(_)
-            | Act::Expire
-            | Act::Accept(_)
-            | Act::Decline(_) => panic!("no command of its own: {act:?}"),
-        }
-    }
-
-    async fn line(&self, tx: &impl ConnectionTrait, key: &LineKey) -> Uuid {
-        use commission_line::Column;
-        match key {
-            LineKey::Of(ix, number) => {
-                let found = commission_line::Entity::find()
-                    .filter(Column::ConversionId.eq(self.conversions[ix]))
-                    .filter(Column::Number.eq(*number));
-                found.one(tx).await.unwrap().unwrap().id
-            }
-            LineKey::Loose(place) => self.loose(tx).await[*place].id,
-        }
-    }
-
-    /// Lines of no conversion, in the order of their making.
-    pub async fn loose(&self, db: &impl ConnectionTrait) -> Vec<commission_line::Model> {
-        use commission_line::Column;
-        let found = commission_line::Entity::find()
-            .filter(Column::AccountId.eq(self.account.0))
-            .filter(Column::ConversionId.is_null())
-            .order_by_asc(Column::CreatedSeq)
-            .order_by_asc(Column::Number);
-        found.all(db).await.unwrap()
-    }
-
-    /// In the order in which they were born.
-    pub async fn customers(&self, db: &impl ConnectionTrait) -> Vec<customer::Model> {
-        let found = customer::Entity::find().filter(customer::Column::AccountId.eq(self.account.0));
-        found.order_by_asc(customer::Column::CreatedSeq).all(db).await.unwrap()
-    }
-
-    async fn customer(&self, tx: &impl ConnectionTrait, place: usize) -> Uuid {
-        self.customers(tx).await[place].id
-    }
-
-    fn by_code(&self, program: i64, customer: &str, code: &str) -> Conversion {
-        Conversion {
-            account: self.account,
-            kind: ConversionKind::Lead,
-            channel: Channel::Rest,
-            authority: Authority::Secret,
-            fingerprint: String::new(),
-            program: Some(format!("p{}", program % 100 - 1)),
-            program_group: None,
-            external_id: None,
-            amount: None,
-            currency: None,
-            customer_id: Some(customer.to_owned()),
-            coupon: None,
-            referral_code: Some(code.to_owned()),
-            click_id: None,
-            asset_id: None,
-            source_id: None,
-            tracking_id: None,
-            commission_type: None,
-            commissions: Vec::new(),
-            occurred_at: None,
-            sub_ids: Default::default(),
-            meta_data: serde_json::Map::new(),
-        }
-    }
-
     async fn store_click(&self, tx: &DatabaseTransaction, click: &Click) {
         let (program, affiliate) = self.links[&click.link];
         let row = click::Model {
@@ -479,14 +288,9 @@ impl Engine {
     }
 }
 
-fn pay(payment: &crate::model::Payment) -> Pay {
-    Pay {
-        id: payment.id,
-        affiliate: AffiliateId(payment.affiliate),
-        currency: payment.currency,
-        amount: payment.amount,
-        comment: None,
-    }
+fn intakes() -> [Intake; 2] {
+    let keys = Arc::new(ring());
+    [Intake::new(keys.clone(), TERMS), Intake::new(keys, TERMS)]
 }
 
 /// As the operator's import does: a row that is there is replaced.

@@ -4,15 +4,19 @@
 
 #[path = "../support/sqlite.rs"]
 mod backend;
+mod commands;
 mod compare;
 mod drive;
+mod events;
+mod identical;
 #[path = "../model/mod.rs"]
 mod model;
 mod plan;
+mod recompute;
 mod rules;
 mod run;
 mod steps;
 mod worked;
 
 /// Histories of the suite: about half a minute.
-const FEW: u32 = 20;
+const FEW: u32 = 14;

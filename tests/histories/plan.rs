@@ -4,23 +4,23 @@ use uuid::{Builder, Uuid};
 use waypost::{
     domain::{
         amount::Currency,
+        bonuses::BonusInterval,
         ids::{AccountId, LinkId},
         price::Target,
         program::ProgramSettings,
-        reason::{ConversionKind, Standing},
-        time::Timestamp,
+        reason::{LineStatus, Standing},
         token::{ClickToken, KeyRing, KeyState, TokenKey},
     },
-    events::{Authority, Body, Channel, CommissionEntry, Conversion, Event, Origin, Refund, VERSION},
+    events::{Body, Event},
 };
 
 use crate::{
     model::{
-        Act, Click, ConversionState, Coupon, DAY, Holder, LineKey, Link, Model, Ms, Payment, PaymentState,
-        Rate, day_number, interval_of,
+        Act, Bonus, Click, ConversionState, Coupon, DAY, Holder, LineKey, Link, Model, Ms, Payment,
+        PaymentState, Rate, day_number, interval_of,
     },
     rules,
-    steps::{AFFILIATES, CLICKS, CURRENCIES, GROUPS, History, PROGRAMS, Sale, What},
+    steps::{AFFILIATES, CLICKS, CURRENCIES, GROUPS, History, PROGRAMS, PutBonus, What, Who},
 };
 
 /// How long events wait.
@@ -29,26 +29,22 @@ pub const PENDING_TIME: Ms = 3_600_000;
 /// Who and what there is, under ids of this history's own.
 pub struct Stage {
     /// Ids begin above it.
-    base: i64,
+    pub base: i64,
     /// The day on which the history begins.
     first_day: i32,
     pub clicks: Vec<(Click, bool)>,
-    events: Vec<Event>,
-    made: u32,
+    pub events: Vec<Event>,
+    pub made: u32,
 }
 
 pub fn ring() -> KeyRing {
     KeyRing::new(vec![TokenKey { id: 1, state: KeyState::Active, secret: [1; 32] }]).unwrap()
 }
 
-fn named(name: &str) -> Uuid {
+pub fn named(name: &str) -> Uuid {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&blake3::hash(name.as_bytes()).as_bytes()[..16]);
     Builder::from_random_bytes(bytes).into_uuid()
-}
-
-fn fingerprint(body: &impl serde::Serialize) -> String {
-    blake3::hash(&serde_json::to_vec(body).unwrap()).to_hex()[..32].to_owned()
 }
 
 pub fn currency(n: usize) -> Currency {
@@ -150,6 +146,7 @@ impl Stage {
                 }));
             }
         }
+        acts.extend(history.bonuses.iter().map(|put| self.put_bonus(put, history.begins)));
         for n in 0..CLICKS {
             if self.clicks[n].0.token.is_some() || n == 0 {
                 self.clicks[n].1 = true;
@@ -170,7 +167,7 @@ impl Stage {
     ) -> Vec<Act> {
         let act = match what {
             What::Sale(sale) => {
-                let event = self.sale(history, model, at, account, sale);
+                let event = self.sale(history, at, account, sale);
                 self.events.push(event.clone());
                 Act::Receive(Box::new(event))
             }
@@ -182,9 +179,9 @@ impl Stage {
                 self.events.push(event.clone());
                 Act::Receive(Box::new(event))
             }
-            What::Repeat(n) => {
-                let Some(event) = pick(&self.events, *n) else { return Vec::new() };
-                Act::Receive(Box::new(event.clone()))
+            What::Repeat(n, anew) => {
+                let Some(event) = pick(&self.events, *n).cloned() else { return Vec::new() };
+                Act::Receive(Box::new(if *anew { self.again(&event, at) } else { event }))
             }
             What::Click(n) => {
                 let (click, stored) = &mut self.clicks[*n];
@@ -213,12 +210,7 @@ impl Stage {
                 let Some(ix) = pick(&held, *n) else { return Vec::new() };
                 if matches!(what, What::Accept(_)) { Act::Accept(*ix) } else { Act::Decline(*ix) }
             }
-            What::ApproveAll => {
-                let pending = lines(model)
-                    .into_iter()
-                    .filter(|key| model.line(key).status == waypost::domain::reason::LineStatus::Pending);
-                return pending.map(Act::Approve).collect();
-            }
+            What::ApproveAll => return approve_all(model),
             What::Approve(n) | What::Disapprove(n) | What::Reopen(n) | What::EditLine(n, _) => {
                 let lines = lines(model);
                 let Some(key) = pick(&lines, *n) else { return Vec::new() };
@@ -285,23 +277,11 @@ impl Stage {
                 rule: rule.clone(),
                 from: back.map(|back| at - back),
             },
-            What::Bonus { bonus, program, settings, back } => {
-                let id = self.bonus(*bonus);
-                if model.bonuses.get(&id).is_some_and(|row| row.deleted) {
+            What::Bonus(put) => {
+                if model.bonuses.get(&self.bonus(put.bonus)).is_some_and(|row| row.deleted) {
                     return Vec::new();
                 }
-                let mut settings = settings.clone();
-                settings.identifier = format!("bonus-{bonus}");
-                settings.title = settings.identifier.clone();
-                settings.start_date = settings.start_date.map(|days| self.first_day + days);
-                let start = settings.start_date.unwrap_or(0);
-                settings.end_date = settings.end_date.map(|days| (self.first_day + days).max(start));
-                Act::PutBonus {
-                    bonus: id,
-                    program: self.program(*program),
-                    settings,
-                    from: back.map(|back| at - back),
-                }
+                self.put_bonus(put, at)
             }
             What::DeleteBonus(n) => {
                 let id = self.bonus(*n);
@@ -310,17 +290,30 @@ impl Stage {
                 }
                 Act::DeleteBonus(id)
             }
-            What::Award(n, days) => {
-                let id = self.bonus(*n);
-                let Some(row) = model.bonuses.get(&id) else { return Vec::new() };
-                let kind = row.versions[0].1.interval;
-                if kind == waypost::domain::bonuses::BonusInterval::AllTime || row.deleted {
-                    return Vec::new();
-                }
-                let (interval, _) = interval_of(kind, at - days * DAY, &model.zone);
-                return (0..AFFILIATES)
-                    .map(|n| Act::Award { bonus: id, affiliate: self.affiliate(n), interval })
+            What::Award { bonus, of, review } => {
+                let kind_of = |row: &Bonus| row.versions[0].1.interval;
+                let of_intervals: Vec<_> = model
+                    .bonuses
+                    .iter()
+                    .filter(|(_, row)| !row.deleted && kind_of(row) != BonusInterval::AllTime)
                     .collect();
+                let Some((id, row)) = pick(&of_intervals, *bonus).copied() else { return Vec::new() };
+                let closed: Vec<Ms> = having(model, |state| state == ConversionState::Settled)
+                    .into_iter()
+                    .map(|ix| &model.conversions[ix])
+                    .filter(|conversion| conversion.program == row.program)
+                    .map(|conversion| interval_of(kind_of(row), conversion.occurred_at, &model.zone))
+                    .filter(|(_, end)| *end <= at)
+                    .map(|(start, _)| start)
+                    .collect();
+                let Some(interval) = pick(&closed, *of).copied() else { return Vec::new() };
+                let mut acts = if *review { approve_all(model) } else { Vec::new() };
+                acts.extend((0..AFFILIATES).map(|n| Act::Award {
+                    bonus: *id,
+                    affiliate: self.affiliate(n),
+                    interval,
+                }));
+                return acts;
             }
             What::Customer { program, customer, affiliate, track } => {
                 let standing = model.admit(self.program(*program), self.affiliate(*affiliate), at);
@@ -344,33 +337,16 @@ impl Stage {
                 let Some(customer) = pick(&customers, *n) else { return Vec::new() };
                 Act::SetCanceled { customer: *customer, canceled: *canceled }
             }
-            What::Pay { affiliate, currency: of, permille } => {
-                let (affiliate, of) = (self.affiliate(*affiliate), currency(*of));
-                let amount = (model.payable(affiliate, of) * permille / 1_000).max(1);
-                let id = self.new_id();
-                let state = PaymentState::Recorded;
-                Act::RecordPayment(Payment {
-                    id,
-                    affiliate,
-                    currency: of,
-                    amount,
-                    is_payout: state == PaymentState::Created,
-                    state,
-                })
+            What::Pay(who, permille) => {
+                let Some(pay) = self.pay(who, |affiliate, of| model.payable(affiliate, of), *permille) else {
+                    return Vec::new();
+                };
+                Act::RecordPayment(pay)
             }
-            What::Payout { affiliate, currency: of, permille } => {
-                let (affiliate, of) = (self.affiliate(*affiliate), currency(*of));
-                let amount = (model.available(affiliate, of, at) * permille / 1_000).max(1);
-                let id = self.new_id();
-                let state = PaymentState::Created;
-                Act::CreatePayout(Payment {
-                    id,
-                    affiliate,
-                    currency: of,
-                    amount,
-                    is_payout: state == PaymentState::Created,
-                    state,
-                })
+            What::Payout(who, permille) => {
+                let pay = self.pay(who, |affiliate, of| model.available(affiliate, of, at), *permille);
+                let Some(pay) = pay else { return Vec::new() };
+                Act::CreatePayout(Payment { is_payout: true, state: PaymentState::Created, ..pay })
             }
             What::CancelPayment(n) => {
                 let Some(id) = payment(model, *n, &[PaymentState::Recorded, PaymentState::Cancelled], true)
@@ -388,170 +364,56 @@ impl Stage {
         };
         vec![act]
     }
+}
 
-    fn new_id(&mut self) -> Uuid {
-        self.made += 1;
-        named(&format!("{}/made/{}", self.base, self.made))
+impl Stage {
+    fn put_bonus(&self, put: &PutBonus, at: Ms) -> Act {
+        let mut settings = put.settings.clone();
+        settings.identifier = format!("bonus-{}", put.bonus);
+        settings.title = settings.identifier.clone();
+        settings.start_date = settings.start_date.map(|days| self.first_day + days);
+        let start = settings.start_date.unwrap_or(0);
+        settings.end_date = settings.end_date.map(|days| (self.first_day + days).max(start));
+        Act::PutBonus {
+            bonus: self.bonus(put.bonus),
+            // Where most sales are, but for some.
+            program: self.program(put.bonus.saturating_sub(6) % PROGRAMS),
+            settings,
+            from: put.back.map(|back| at - back),
+        }
     }
 
-    fn wrap(&mut self, id: Option<String>, body: Body, at: Ms) -> Event {
-        let id = id.map_or_else(|| self.new_id(), |name| named(&name));
-        // Of no stream.
-        let origin = Origin { edge: "".into(), boot: Uuid::nil(), stream: "".into(), n: 0 };
-        Event { v: VERSION, id, origin, received_at: Timestamp(at), body }
+    /// A share of what one of those has who have something; of somebody's nothing it is the least there is.
+    fn pay(&mut self, who: &Who, has: impl Fn(i64, Currency) -> i64, permille: i64) -> Option<Payment> {
+        let all = (0..AFFILIATES).flat_map(|n| (0..CURRENCIES.len()).map(move |of| (n, of)));
+        let all: Vec<_> = all.map(|(n, of)| (self.affiliate(n), currency(of))).collect();
+        let rich: Vec<_> = all.iter().copied().filter(|(affiliate, of)| has(*affiliate, *of) > 0).collect();
+        let (affiliate, currency) = match who {
+            Who::Anybody(n) => *pick(&all, *n)?,
+            Who::Rich(n) => *pick(&rich, *n)?,
+        };
+        let amount = (has(affiliate, currency) * permille / 1_000).max(1);
+        let state = PaymentState::Recorded;
+        Some(Payment { id: self.new_id(), affiliate, currency, amount, is_payout: false, state })
     }
+}
 
-    fn sale(&mut self, history: &History, _model: &Model, at: Ms, account: AccountId, sale: &Sale) -> Event {
-        let slug = format!("p{}", sale.program);
-        let digits = currency(sale.currency.unwrap_or(history.programs[sale.program].0));
-        let text = |minor: i64| {
-            let text = digits.format(minor);
-            let extra = match (sale.odd, text.contains('.')) {
-                (0, _) => String::new(),
-                (odd, true) => odd.to_string(),
-                (odd, false) => format!(".{odd}"),
-            };
-            format!("{text}{extra}").parse().unwrap()
-        };
-        let who = |code: &str| format!("p{}{code}{}", sale.program, sale.affiliate);
-        let other = (sale.affiliate + sale.inputs.others) % AFFILIATES;
-        let parts = sale.parts.iter().map(|(sub_amount, kind)| CommissionEntry {
-            sub_amount: text(*sub_amount),
-            commission_type: kind.map(|n| rules::TYPES[n].to_owned()),
-            comment: None,
-        });
-        let click = sale.inputs.click.map(|n| {
-            let click = &self.clicks[n].0;
-            click.token.clone().unwrap_or_else(|| click.id.to_string())
-        });
-        let ago = sale.ago.unwrap_or(0);
-        let mut body = Conversion {
-            account,
-            kind: if sale.lead { ConversionKind::Lead } else { ConversionKind::Conversion },
-            channel: Channel::Rest,
-            authority: match (sale.held, ago > 30 * DAY) {
-                (true, _) => Authority::HeldPixel,
-                (false, true) => Authority::Import,
-                (false, false) => Authority::Secret,
-            },
-            fingerprint: String::new(),
-            program: sale.named.then(|| slug.clone()),
-            program_group: sale.grouped.then(|| rules::GROUP.to_owned()),
-            external_id: sale.order.map(|order| format!("o-{order}")),
-            amount: sale.amount.map(text),
-            currency: sale.currency.map(|n| CURRENCIES[n].to_owned()),
-            customer_id: sale.customer.map(|n| format!("c-{n}")),
-            coupon: sale.inputs.coupon.then(|| who("a")),
-            referral_code: sale.inputs.code.then(|| format!("p{}a{other}", sale.program)),
-            click_id: click,
-            asset_id: sale.inputs.asset.then(|| format!("banner-{}", who("a"))),
-            source_id: sale.inputs.asset.then(|| "letter".to_owned()),
-            tracking_id: sale.inputs.tracking.map(|n| format!("visitor-{n}")),
-            commission_type: sale.commission_type.map(|n| rules::TYPES[n].to_owned()),
-            commissions: parts.collect(),
-            occurred_at: sale.ago.map(|ago| Timestamp(at - ago)),
-            sub_ids: Default::default(),
-            meta_data: serde_json::Map::new(),
-        };
-        body.fingerprint = fingerprint(&body);
-        let id = match (&body.program, &body.external_id) {
-            (Some(program), Some(external)) => {
-                Some(format!("{}/{program}/{}/{external}", self.base, body.kind))
-            }
-            _ => None,
-        };
-        self.wrap(id, Body::Conversion(Box::new(body)), at)
-    }
-
-    fn refund(
-        &self,
-        model: &Model,
-        account: AccountId,
-        (of, by_id, order): (usize, bool, Option<u8>),
-        permille: Option<i64>,
-        id: Option<u8>,
-    ) -> Option<Refund> {
-        let known = having(model, |state| {
-            matches!(state, ConversionState::Settled | ConversionState::Deleted | ConversionState::Pending(_))
-        });
-        let mut body = Refund {
-            account,
-            fingerprint: String::new(),
-            external_id: id.map(|id| format!("r-{id}")),
-            conversion_id: None,
-            program: None,
-            kind: None,
-            conversion_external_id: None,
-            amount: None,
-            currency: None,
-            reason: None,
-            meta_data: serde_json::Map::new(),
-        };
-        let named = |body: &mut Refund, program: i64, kind: ConversionKind, external: String| {
-            body.program = Some(model.programs[&program].slug.clone());
-            body.kind = (kind != ConversionKind::Conversion).then_some(kind);
-            body.conversion_external_id = Some(external);
-        };
-        let (amount, of) = match order {
-            // Of one that may not be there.
-            Some(order) => {
-                let program = self.program(of % PROGRAMS);
-                named(&mut body, program, ConversionKind::Conversion, format!("o-{order}"));
-                (10_000, model.programs[&program].currency)
-            }
-            None => {
-                let ix = *pick(&known, of)?;
-                let conversion = &model.conversions[ix];
-                let Body::Conversion(input) = &conversion.event.body else { return None };
-                match (&input.external_id, conversion.claimed_in) {
-                    (Some(external), Some(program)) if !by_id => {
-                        named(&mut body, program, input.kind, external.clone());
-                    }
-                    _ => body.conversion_id = Some(format!("ix_{ix}")),
-                }
-                (conversion.amount - conversion.refunded, conversion.currency.unwrap_or(currency(0)))
-            }
-        };
-        body.amount = permille.map(|permille| {
-            // Of what is left, so that it may come out at the whole.
-            of.format((amount * permille + 999) / 1_000).parse().unwrap()
-        });
-        body.fingerprint = fingerprint(&body);
-        Some(body)
-    }
-
-    /// All that is left, back.
-    pub fn refund_rest(&mut self, account: AccountId, ix: usize, at: Ms) -> Event {
-        let mut body = Refund {
-            account,
-            fingerprint: String::new(),
-            external_id: None,
-            // Told apart by the driver: it knows the engine's ids.
-            conversion_id: Some(format!("ix_{ix}")),
-            program: None,
-            kind: None,
-            conversion_external_id: None,
-            amount: None,
-            currency: None,
-            reason: None,
-            meta_data: serde_json::Map::new(),
-        };
-        body.fingerprint = fingerprint(&body);
-        self.wrap(None, Body::Refund(Box::new(body)), at)
-    }
+fn approve_all(model: &Model) -> Vec<Act> {
+    let pending = lines(model).into_iter().filter(|key| model.line(key).status == LineStatus::Pending);
+    pending.map(Act::Approve).collect()
 }
 
 fn grouped_as(settings: &ProgramSettings, grouped: bool) -> ProgramSettings {
     ProgramSettings { program_group: grouped.then(|| rules::GROUP.to_owned()), ..settings.clone() }
 }
 
-fn pick<T>(from: &[T], n: usize) -> Option<&T> {
+pub fn pick<T>(from: &[T], n: usize) -> Option<&T> {
     // From the end: what is new is of interest.
     let place = from.len().checked_sub(1)? - n % from.len();
     from.get(place)
 }
 
-fn having(model: &Model, is: impl Fn(ConversionState) -> bool) -> Vec<usize> {
+pub fn having(model: &Model, is: impl Fn(ConversionState) -> bool) -> Vec<usize> {
     (0..model.conversions.len()).filter(|ix| is(model.conversions[*ix].state)).collect()
 }
 

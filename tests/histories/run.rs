@@ -3,13 +3,18 @@
 //! They share databases, each in an account of its own. One that fails is made smaller and printed.
 
 use std::{
+    collections::BTreeMap,
     env,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
 };
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use tokio::runtime::Builder;
 use waypost::{
+    domain::{bonuses::BonusInterval, reason::Rejection},
     events::Body,
     ledger::{replay, verify},
     store::Store,
@@ -19,10 +24,50 @@ use crate::{
     backend::Database,
     compare::{Books, describe, explained, same},
     drive::{Arrival, Engine, Planned},
-    model::{Act, ConversionState, Model, Ms, Outcome, RefundState},
+    identical::identical,
+    model::{Act, ConversionState, Model, Ms, Outcome, PaymentState, RefundState},
     plan::{PENDING_TIME, Stage},
     steps::{History, history},
 };
+
+/// How many commands a transaction takes when a history is told once more: as many as can share one, and each alone.
+const TOLD_AGAIN: [usize; 2] = [usize::MAX, 1];
+
+/// What happened, for whoever asks how often the rare things do.
+#[derive(Default)]
+struct Tally(Mutex<BTreeMap<&'static str, usize>>);
+
+impl Tally {
+    fn add(&self, what: &'static str, many: usize) {
+        *self.0.lock().unwrap().entry(what).or_default() += many;
+    }
+
+    fn note(&self, model: &Model, planned: &[Planned]) {
+        let outcomes = |outcome: Outcome| planned.iter().filter(|each| each.expected == outcome).count();
+        self.add("commands", planned.len());
+        self.add("duplicates", outcomes(Outcome::Duplicate));
+        self.add("conflicts", outcomes(Outcome::Rejected(Rejection::IdempotencyConflict)));
+        let of = |interval: BonusInterval| {
+            let has = |id: &uuid::Uuid| model.bonuses[id].versions[0].1.interval == interval;
+            model.awards.keys().filter(|(id, ..)| has(id)).count()
+        };
+        self.add("bonuses of a day", of(BonusInterval::Day));
+        self.add("of a week", of(BonusInterval::Week));
+        self.add("of a month", of(BonusInterval::Month));
+        self.add("from ever", of(BonusInterval::AllTime));
+        for (what, state, is_payout) in [
+            ("payments", PaymentState::Recorded, false),
+            ("payments cancelled", PaymentState::Cancelled, false),
+            ("payouts open", PaymentState::Created, true),
+            ("payouts paid", PaymentState::Paid, true),
+            ("payouts failed", PaymentState::Failed, true),
+            ("payouts cancelled", PaymentState::Cancelled, true),
+        ] {
+            let fit = model.payments.iter().filter(|each| (each.state, each.is_payout) == (state, is_payout));
+            self.add(what, fit.count());
+        }
+    }
+}
 
 /// Histories in one database, after which all of it is verified and replayed.
 const TOGETHER: u32 = 50;
@@ -37,11 +82,11 @@ fn the_engine_is_as_the_model() {
     let many = number("WAYPOST_HISTORIES").map_or(crate::FEW, |many| u32::try_from(many).unwrap());
     let seed = number("WAYPOST_HISTORIES_SEED").unwrap_or_else(|| u64::from(std::process::id()) ^ now());
     eprintln!("{many} histories, WAYPOST_HISTORIES_SEED={seed}");
-    let (mut done, mut commands) = (0, 0);
+    let (mut done, tally) = (0, Tally::default());
     while done < many {
         let part = TOGETHER.min(many - done);
-        let database = runtime.block_on(Database::create());
-        let url = database.url();
+        let databases = [runtime.block_on(Database::create()), runtime.block_on(Database::create())];
+        let urls = databases.each_ref().map(Database::url);
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         bytes[8..12].copy_from_slice(&done.to_le_bytes());
@@ -53,11 +98,8 @@ fn the_engine_is_as_the_model() {
             ..Config::default()
         };
         let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
-        let counted = AtomicI64::new(0);
         let result = runner.run(&history(), |history| {
-            let taken = runtime.block_on(run(&url, &history)).map_err(TestCaseError::fail)?;
-            counted.fetch_add(taken, Ordering::Relaxed);
-            Ok(())
+            runtime.block_on(run(&urls, &history, &tally)).map_err(TestCaseError::fail)
         });
         match result {
             Ok(()) => {}
@@ -66,11 +108,12 @@ fn the_engine_is_as_the_model() {
             }
             Err(TestError::Abort(reason)) => panic!("{reason}"),
         }
-        commands += counted.into_inner();
-        runtime.block_on(whole(&url));
+        for url in &urls {
+            runtime.block_on(whole(url));
+        }
         done += part;
     }
-    eprintln!("{done} histories of {commands} commands, WAYPOST_HISTORIES_SEED={seed}");
+    eprintln!("{done} histories, WAYPOST_HISTORIES_SEED={seed}: {:?}", tally.0.into_inner().unwrap());
 }
 
 fn now() -> u64 {
@@ -115,53 +158,71 @@ fn told(history: &History) -> String {
 /// Accounts are told apart by it.
 static HISTORIES: AtomicI64 = AtomicI64::new(0);
 
-/// How many commands it took.
-async fn run(url: &str, history: &History) -> Result<i64, String> {
+async fn run(urls: &[String; 2], history: &History, tally: &Tally) -> Result<(), String> {
     let mut stage = Stage::new(HISTORIES.fetch_add(1, Ordering::Relaxed) + 1, history);
-    let mut engine = Engine::open(url, &stage.account_slug(), history.zone, history.begins).await;
-    let result = play(history, &mut stage, &mut engine).await;
+    // Both even where the first fails, so that the next accounts have the same numbers.
+    let mut engine = Engine::open(&urls[0], &stage.account_slug(), history.zone, history.begins).await;
+    let mut other = Engine::open(&urls[1], &stage.account_slug(), history.zone, history.begins).await;
+    let result = async {
+        let planned = play(history, &mut stage, &mut engine, tally).await?;
+        again(&mut other, &planned).await.map_err(|error| format!("again: {error}"))?;
+        identical(&engine, &other).await
+    };
+    let result = result.await;
     engine.close().await;
+    other.close().await;
     result
 }
 
-async fn play(history: &History, stage: &mut Stage, engine: &mut Engine) -> Result<i64, String> {
+/// All of it once more, in other transactions, and with an end of the process in the middle.
+async fn again(engine: &mut Engine, planned: &[Planned]) -> Result<(), String> {
+    let (first, second) = planned.split_at(planned.len() / 2);
+    flush(engine, first, TOLD_AGAIN[0]).await?;
+    engine.restart().await;
+    flush(engine, second, TOLD_AGAIN[1]).await
+}
+
+async fn play(
+    history: &History,
+    stage: &mut Stage,
+    engine: &mut Engine,
+    tally: &Tally,
+) -> Result<Vec<Planned>, String> {
     let mut model = Model::new(history.zone, PENDING_TIME);
     let mut books = Books::default();
     let mut batches = history.batches.iter().cycle();
-    let mut waiting: Vec<Planned> = Vec::new();
-    let mut taken = 0;
-    let furniture: Vec<Planned> =
-        stage.furnish(history).into_iter().map(|act| foresee(&mut model, history.begins, act)).collect();
-    flush(engine, furniture, usize::MAX).await?;
+    let furniture = stage.furnish(history).into_iter().map(|act| foresee(&mut model, history.begins, act));
+    let mut planned: Vec<Planned> = furniture.collect();
+    flush(engine, &planned, usize::MAX).await?;
+    let mut taken = planned.len();
     let mut at = history.begins;
     // Commands wait until a transaction is full; then both sides are compared.
     let mut size = *batches.next().unwrap();
     for step in &history.steps {
         at += step.wait;
         for act in stage.plan(history, &model, at, engine.account, &step.what) {
-            waiting.push(foresee(&mut model, at, act));
-            taken += 1;
+            planned.push(foresee(&mut model, at, act));
         }
-        if waiting.len() >= size {
-            flush(engine, std::mem::take(&mut waiting), size).await?;
+        if planned.len() - taken >= size {
+            flush(engine, &planned[taken..], size).await?;
+            taken = planned.len();
             compare(engine, &model, &mut books, at).await?;
             size = *batches.next().unwrap();
         }
     }
-    flush(engine, waiting, size).await?;
+    flush(engine, &planned[taken..], size).await?;
     compare(engine, &model, &mut books, at).await?;
     explained(engine).await?;
     // Any refunds that add up to the whole leave nothing.
-    let mut rest = Vec::new();
+    taken = planned.len();
     for ix in 0..model.conversions.len() {
         let conversion = &model.conversions[ix];
         if conversion.state == ConversionState::Settled && !conversion.refunded_whole() {
             let event = stage.refund_rest(engine.account, ix, at);
-            rest.push(foresee(&mut model, at, Act::Receive(Box::new(event))));
+            planned.push(foresee(&mut model, at, Act::Receive(Box::new(event))));
         }
     }
-    taken += i64::try_from(rest.len()).unwrap();
-    flush(engine, rest, size).await?;
+    flush(engine, &planned[taken..], size).await?;
     compare(engine, &model, &mut books, at).await?;
     explained(engine).await?;
     for ix in 0..model.conversions.len() {
@@ -174,11 +235,12 @@ async fn play(history: &History, stage: &mut Stage, engine: &mut Engine) -> Resu
             }
         }
     }
-    Ok(taken)
+    tally.note(&model, &planned);
+    Ok(planned)
 }
 
-async fn flush(engine: &mut Engine, planned: Vec<Planned>, size: usize) -> Result<(), String> {
-    let mut rest = &planned[..];
+async fn flush(engine: &mut Engine, planned: &[Planned], size: usize) -> Result<(), String> {
+    let mut rest = planned;
     while !rest.is_empty() {
         let taken = engine.take(rest, size).await?;
         rest = &rest[taken..];

@@ -30,6 +30,8 @@ pub struct History {
     /// The parent of each affiliate but the first, among those before it.
     pub parents: Vec<Option<usize>>,
     pub groups: Vec<Option<usize>>,
+    /// In force from the beginning, or from before it.
+    pub bonuses: Vec<PutBonus>,
     pub steps: Vec<Step>,
     /// How many commands one transaction takes, over and over.
     pub batches: Vec<usize>,
@@ -51,8 +53,8 @@ pub enum What {
         permille: Option<i64>,
         id: Option<u8>,
     },
-    /// The n-th event again.
-    Repeat(usize),
+    /// The n-th event again: the same, or as one with another id.
+    Repeat(usize, bool),
     Click(usize),
     /// So many days before now; rates times 10^8.
     Rates(Vec<(usize, usize, i32, i64)>),
@@ -89,15 +91,14 @@ pub enum What {
         rule: Option<OverrideRule>,
         back: Option<Ms>,
     },
-    Bonus {
-        bonus: usize,
-        program: usize,
-        settings: BonusSettings,
-        back: Option<Ms>,
-    },
+    Bonus(PutBonus),
     DeleteBonus(usize),
-    /// The interval of so many days ago, for everybody.
-    Award(usize, i64),
+    /// A closed interval of one of its program's conversions, for everybody; after everything was approved or not.
+    Award {
+        bonus: usize,
+        of: usize,
+        review: bool,
+    },
     Customer {
         program: usize,
         customer: u8,
@@ -106,19 +107,26 @@ pub enum What {
     },
     Move(usize, usize),
     Cancel(usize, bool),
-    Pay {
-        affiliate: usize,
-        currency: usize,
-        permille: i64,
-    },
+    Pay(Who, i64),
     CancelPayment(usize),
-    Payout {
-        affiliate: usize,
-        currency: usize,
-        permille: i64,
-    },
+    Payout(Who, i64),
     EndPayout(usize, usize),
     Minimum(usize, Option<i64>),
+}
+
+#[derive(Clone, Debug)]
+pub struct PutBonus {
+    pub bonus: usize,
+    pub settings: BonusSettings,
+    pub back: Option<Ms>,
+}
+
+/// Affiliate and currency of a payment.
+#[derive(Clone, Debug)]
+pub enum Who {
+    Anybody(usize),
+    /// The n-th of those who have something.
+    Rich(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -195,7 +203,10 @@ fn sale() -> impl Strategy<Value = What> {
             tracking,
             others,
         });
-    let whose = (0..PROGRAMS, 0..AFFILIATES, prop::bool::weighted(0.5), prop::bool::weighted(0.05));
+    // Most are of one program and two affiliates, so that something adds up.
+    let program = prop_oneof![3 => Just(0), 2 => 0..PROGRAMS];
+    let affiliate = prop_oneof![1 => 0..2_usize, 1 => 0..AFFILIATES];
+    let whose = (program, affiliate, prop::bool::weighted(0.5), prop::bool::weighted(0.05));
     let which = (option::weighted(0.6, 0..8_u8), prop::bool::weighted(0.15), prop::bool::weighted(0.08));
     let worth = (
         option::weighted(0.9, amount()),
@@ -266,24 +277,27 @@ fn override_step() -> impl Strategy<Value = What> {
     )
 }
 
-fn bonus_step() -> impl Strategy<Value = What> {
-    // The interval of a bonus stays.
-    let intervals = [
-        BonusInterval::AllTime,
-        BonusInterval::Day,
-        BonusInterval::Week,
-        BonusInterval::Month,
-        BonusInterval::AllTime,
-        BonusInterval::Quarter,
-    ];
-    (0..intervals.len(), back()).prop_flat_map(move |(bonus, back)| {
-        rules::bonus(intervals[bonus]).prop_map(move |settings| What::Bonus {
-            bonus,
-            program: bonus % PROGRAMS,
-            settings,
-            back,
-        })
+/// The interval of a bonus stays.
+const BONUSES: [BonusInterval; 9] = [
+    BonusInterval::AllTime,
+    BonusInterval::Day,
+    BonusInterval::Week,
+    BonusInterval::Month,
+    BonusInterval::AllTime,
+    BonusInterval::Day,
+    BonusInterval::Quarter,
+    BonusInterval::Month,
+    BonusInterval::Year,
+];
+
+fn put_bonus() -> impl Strategy<Value = PutBonus> {
+    (0..BONUSES.len(), back()).prop_flat_map(|(bonus, back)| {
+        rules::bonus(BONUSES[bonus]).prop_map(move |settings| PutBonus { bonus, settings, back })
     })
+}
+
+fn who() -> impl Strategy<Value = Who> {
+    prop_oneof![1 => (0..25_usize).prop_map(Who::Anybody), 6 => (0..6_usize).prop_map(Who::Rich)]
 }
 
 fn what() -> impl Strategy<Value = What> {
@@ -295,7 +309,7 @@ fn what() -> impl Strategy<Value = What> {
         prop_oneof![
             16 => sale(),
             6 => refund(),
-            1 => n().prop_map(What::Repeat),
+            3 => (n(), any::<bool>()).prop_map(|(n, anew)| What::Repeat(n, anew)),
             1 => (0..CLICKS).prop_map(What::Click),
             2 => rates(),
             1 => Just(What::Expire),
@@ -327,9 +341,8 @@ fn what() -> impl Strategy<Value = What> {
         1 => (affiliate(), option::of(0..GROUPS)).prop_map(|(affiliate, group)| What::Group(affiliate, group)),
         1 => (affiliate(), option::of(affiliate())).prop_map(|(affiliate, parent)| What::Parent(affiliate, parent)),
         3 => override_step(),
-        3 => bonus_step(),
-        1 => (0..6_usize).prop_map(What::DeleteBonus),
-        3 => (0..6_usize, 0..100_i64).prop_map(|(bonus, days)| What::Award(bonus, days)),
+        3 => put_bonus().prop_map(What::Bonus),
+        1 => (0..BONUSES.len()).prop_map(What::DeleteBonus),
         1 => (program(), 0..4_u8, affiliate(), select(CustomerTrack::ALL.to_vec())).prop_map(
             |(program, customer, affiliate, track)| What::Customer { program, customer, affiliate, track }
         ),
@@ -337,15 +350,15 @@ fn what() -> impl Strategy<Value = What> {
         1 => (n(), any::<bool>()).prop_map(|(customer, canceled)| What::Cancel(customer, canceled)),
     ];
     let sent = prop_oneof![
-        2 => (affiliate(), currency(), 1..1_500_i64)
-            .prop_map(|(affiliate, currency, permille)| What::Pay { affiliate, currency, permille }),
-        1 => n().prop_map(What::CancelPayment),
-        2 => (affiliate(), currency(), 1..1_050_i64)
-            .prop_map(|(affiliate, currency, permille)| What::Payout { affiliate, currency, permille }),
-        2 => (n(), 0..3_usize).prop_map(|(payout, end)| What::EndPayout(payout, end)),
+        3 => (who(), 1..1_500_i64).prop_map(|(who, permille)| What::Pay(who, permille)),
+        2 => n().prop_map(What::CancelPayment),
+        3 => (who(), 1..1_050_i64).prop_map(|(who, permille)| What::Payout(who, permille)),
+        3 => (n(), 0..3_usize).prop_map(|(payout, end)| What::EndPayout(payout, end)),
         1 => (currency(), option::of(1..500_i64)).prop_map(|(currency, amount)| What::Minimum(currency, amount)),
     ];
-    prop_oneof![10 => money(), 5 => review, 4 => people, 2 => sent]
+    let award = (0..BONUSES.len(), 0..6_usize, prop::bool::weighted(0.6))
+        .prop_map(|(bonus, of, review)| What::Award { bonus, of, review });
+    prop_oneof![10 => money(), 5 => review, 4 => people, 3 => sent, 3 => award]
 }
 
 pub fn history() -> impl Strategy<Value = History> {
@@ -361,15 +374,17 @@ pub fn history() -> impl Strategy<Value = History> {
     let parents = (0..AFFILIATES).map(|n| option::weighted(0.7, 0..n.max(1))).collect::<Vec<_>>();
     let groups = prop::collection::vec(option::of(0..GROUPS), AFFILIATES);
     let step = (wait(), what()).prop_map(|(wait, what)| Step { wait, what });
-    let steps = prop::collection::vec(step, 1..40);
+    let bonuses = prop::collection::vec(put_bonus(), 1..5);
+    let steps = prop::collection::vec(step, 1..50);
     let batches = prop::collection::vec(1..6_usize, 1..8);
-    (select(ZONES.to_vec()), begins, programs, parents, groups, steps, batches).prop_map(
-        |(zone, begins, programs, parents, groups, steps, batches)| History {
+    (select(ZONES.to_vec()), begins, programs, parents, groups, bonuses, steps, batches).prop_map(
+        |(zone, begins, programs, parents, groups, bonuses, steps, batches)| History {
             zone,
             begins,
             programs,
             parents,
             groups,
+            bonuses,
             steps,
             batches,
         },

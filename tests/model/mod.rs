@@ -10,7 +10,7 @@ mod bonuses;
 mod calendar;
 mod corrections;
 mod money;
-mod number;
+pub mod number;
 mod prices;
 mod rates;
 mod refunds;
