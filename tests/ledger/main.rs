@@ -25,4 +25,6 @@ mod refunds;
 mod review;
 mod rules;
 mod rules_versions;
+mod vendors;
+mod verify;
 mod worked_examples;

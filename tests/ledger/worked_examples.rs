@@ -2,19 +2,21 @@
 
 use sea_orm::{EntityTrait, IntoActiveModel};
 use serde_json::{Value, json};
+use uuid::Uuid;
 use waypost::{
     domain::{
         calendar::parse_day,
         ids::{AffiliateId, LinkId},
+        price::Target,
         program::ProgramSettings,
         reason::Standing,
-        time::Timestamp,
+        time::{MS_PER_DAY, Timestamp},
     },
-    ledger::{Command, RulesOf},
+    ledger::{Command, Pay, PutGroup, RulesOf, Whose},
     store::entities::{commission_line, exchange_rate},
 };
 
-use crate::fixtures::*;
+use crate::{bonuses, fixtures::*};
 
 const JOE: AffiliateId = AffiliateId(2);
 const ANN: AffiliateId = AffiliateId(3);
@@ -157,6 +159,34 @@ async fn levels() {
 }
 
 #[tokio::test]
+async fn an_override() {
+    let shop = shop(json!({})).await;
+    family(&shop).await;
+    let partners = Uuid::from_u128(100);
+    let put = PutGroup { id: partners, slug: "partners".parse().unwrap(), title: "Partners".to_owned() };
+    shop.must(OPENED, Command::PutGroup(put)).await;
+    for affiliate in [JANE, JOE] {
+        shop.must(OPENED, Command::SetGroup { affiliate, group: Some(partners) }).await;
+    }
+    let standard = || Target::CommissionType("standard".to_owned());
+    shop.must(OPENED, put_override(1, Whose::Group(partners), standard(), percent(12), None)).await;
+    shop.must(OPENED, put_override(2, Whose::Affiliate(JANE), standard(), percent(15), None)).await;
+    let mut paid = Vec::new();
+    for who in ["jane", "joe", "ann"] {
+        let mut sale = shop.sale("100.00");
+        sale.referral_code = Some(who.to_owned());
+        let id = settled(shop.send(sale).await);
+        paid.push(worth(&shop.lines(id).await[0]));
+    }
+    says(&format!(
+        "The type pays 10 %, the group *partners* 12 %, Jane herself 15 %. A sale of 100.00 USD pays Jane {}, another \
+         partner {}, anybody else {}.",
+        paid[0], paid[1], paid[2]
+    ));
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_cross_rate() {
     let day = parse_day("2026-03-01").unwrap();
     for in_program_currency in [false, true] {
@@ -248,6 +278,30 @@ async fn a_refund_in_parts() {
 }
 
 #[tokio::test]
+async fn a_refund_after_payment() {
+    let price = json!({"form": "percentage", "value": 750_000_000});
+    let shop = shop_in("JPY", one_type(price)).await;
+    let id = settled(shop.send(shop.order("o-1", "1234")).await);
+    let line = shop.lines(id).await.remove(0);
+    let before = worth(&line);
+    shop.must(NOW, Command::ApproveLine { line: line.id }).await;
+    let (id_of_payment, currency) = (Uuid::from_u128(1), "JPY".parse().unwrap());
+    let pay = Pay { id: id_of_payment, affiliate: JANE, currency, amount: line.amount, comment: None };
+    shop.must(NOW, Command::RecordPayment(Box::new(pay))).await;
+    let payable = (JANE.0, "payable".to_owned());
+    assert_eq!(shop.balances().await.get(&payable), None);
+    shop.refund(shop.refund_by_id(id, "")).await;
+    // A balance is a credit.
+    let balance = -shop.balances().await[&payable];
+    says(&format!(
+        "A sale of 1234 JPY at 7.5 % pays {before}, which is approved and paid. All of it is refunded: the line is {}, \
+         and the balance is {balance} JPY until the next commissions make it up.",
+        worth(&shop.lines(id).await[0])
+    ));
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
 async fn parts() {
     let shop = shop(json!({})).await;
     let mut sale = shop.order("o-1", "30.00");
@@ -260,6 +314,28 @@ async fn parts() {
     let parts: Vec<i64> = shop.lines(id).await.iter().map(|line| line.sub_amount).collect();
     assert_eq!(parts, [1_000, 1_000, 999]);
     says("A refund of 0.01 USD leaves 29.99 USD: the parts are 10.00, 10.00 and 9.99 USD.");
+}
+
+#[tokio::test]
+async fn a_bonus() {
+    let shop = shop(json!({})).await;
+    let targets = bonuses::fixed(&[(3, 5_000), (10, 20_000)]);
+    shop.must(OPENED, bonuses::put(1, bonuses::settings_of("calmo", "conversion_count", targets))).await;
+    // On the first, the second and twice on the last of March.
+    for time in [NOW, NOW + MS_PER_DAY, NOW + 30 * MS_PER_DAY, NOW + 30 * MS_PER_DAY] {
+        bonuses::approved(&shop, "100.00", time).await;
+    }
+    let over = bonuses::at("2026-04-01T00:00:00Z");
+    assert_eq!(bonuses::pass(&shop, over + -1).await.awarded, 0);
+    assert_eq!(bonuses::pass(&shop, over).await.awarded, 1);
+    bonuses::approved(&shop, "100.00", over).await;
+    assert_eq!(bonuses::pass(&shop, over).await.awarded, 0);
+    says(&format!(
+        "50.00 USD from 3 conversions a month, 200.00 USD from 10. Four approved conversions in March pay {} once, when \
+         March is over.",
+        worth(&bonuses::bonus_lines(&shop).await[0])
+    ));
+    shop.assert_sound().await;
 }
 
 #[tokio::test]

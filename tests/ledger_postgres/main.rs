@@ -48,5 +48,9 @@ mod rules;
 mod rules_versions;
 #[path = "../support/services.rs"]
 mod services;
+#[path = "../ledger/vendors.rs"]
+mod vendors;
+#[path = "../ledger/verify.rs"]
+mod verify;
 #[path = "../ledger/worked_examples.rs"]
 mod worked_examples;
