@@ -12,6 +12,7 @@ mod fixtures;
 mod once;
 #[path = "../settlement/poison.rs"]
 mod poison;
+mod races;
 #[path = "../settlement/rates.rs"]
 mod rates;
 mod restart;

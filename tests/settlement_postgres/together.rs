@@ -18,14 +18,14 @@ use crate::fixtures::*;
 
 /// Some partitions of a topic that is all there from the beginning.
 #[derive(Clone, Default)]
-struct Partitions {
+pub struct Partitions {
     ours: BTreeSet<i32>,
     records: Arc<Vec<Vec<Bytes>>>,
     at: Vec<usize>,
 }
 
 impl Partitions {
-    fn new(records: &Arc<Vec<Vec<Bytes>>>, ours: &[i32]) -> Self {
+    pub fn new(records: &Arc<Vec<Vec<Bytes>>>, ours: &[i32]) -> Self {
         Self { ours: ours.iter().copied().collect(), records: records.clone(), at: vec![0; records.len()] }
     }
 }
@@ -70,12 +70,16 @@ impl EventSource for Partitions {
         Ok(())
     }
 
+    fn hold(&mut self, partition: i32) {
+        unreachable!("partition {partition} has nothing that could not take effect");
+    }
+
     async fn consumed(&mut self, _partition: i32, _offset: i64) -> Result<(), SourceError> {
         Ok(())
     }
 }
 
-async fn caught_up(world: &World, topic: Topic, records: &Arc<Vec<Vec<Bytes>>>) {
+pub async fn caught_up(world: &World, topic: Topic, records: &Arc<Vec<Vec<Bytes>>>) {
     eventually("the end of all partitions", || async {
         for (partition, records) in (0..).zip(records.iter()) {
             let at = streams::position(world.store.reader(), topic.name(), partition).await.unwrap();
