@@ -1,8 +1,10 @@
 //! How many conversions and clicks a second one settlement takes from the log into a store: each figure is the time of a
-//! whole backlog, in batches of 500 at most with one sync to the disk each.
+//! whole backlog, in batches of 500 at most with one sync to the disk each. Conversions are measured by the plainest
+//! rule and with every rule that there is, those of one account and those of many.
 //!
 //! Into a SQLite file, and into the PostgreSQL of `WAYPOST_TEST_POSTGRES` where there is one: there clicks are compared
-//! with plain inserts of the same rows, 500 in a transaction.
+//! with plain inserts of the same rows, 500 in a transaction. `WAYPOST_BENCH_CONVERSIONS` and `WAYPOST_BENCH_CLICKS`
+//! are how many.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,95 +18,35 @@
 mod backend;
 #[path = "../tests/support/services.rs"]
 mod services;
+#[path = "support/settling.rs"]
+mod settling;
 
-use std::{path::PathBuf, sync::Arc, time::Duration, time::Instant};
+use std::time::Instant;
 
 use backend::Database;
 use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryTrait};
-use serde_json::json;
-use tokio::{runtime::Builder, time::sleep};
-use tokio_util::sync::CancellationToken;
+use settling::{Bench, LINKS, Rules, event, number, tell};
+use tokio::runtime::Builder;
 use uuid::Uuid;
 use waypost::{
-    config::{SettlementSettings, SpoolSettings},
     domain::{
-        calendar::Zone,
-        ids::{AccountId, AffiliateId, LinkId, ProgramId},
-        reason::Standing,
-        time::Timestamp,
-        token::{ClickToken, KeyRing, KeyState, TokenKey},
+        ids::{AccountId, LinkId},
         traffic::TrafficClass,
     },
-    events::{Body, Click, Event, Origin, VERSION},
-    ledger::{self, Command, Intake, PutAffiliate, PutLink, PutProgram, Terms},
-    settlement::{SettlementParts, serve},
-    store::{self, Store, accounts, entities::click, streams},
-    stream::{EventSink, Record, Topic, spool::Spool},
-    telemetry::{settlement::SettlementMetrics, stream::StreamMetrics},
+    events::{Body, Click, Event},
+    store::{self, Store, entities::click},
+    stream::Topic,
 };
 
-const LINKS: i64 = 1_000;
-const CONVERSIONS: u64 = 20_000;
-const CLICKS: u64 = 100_000;
+/// Accounts where there are many.
+const MANY: i64 = 200;
 
-/// The links of account `n` of `accounts`, which share all there are.
-fn links_of(n: i64, accounts: i64) -> std::ops::RangeInclusive<i64> {
-    let share = LINKS / accounts;
-    (n - 1) * share + 1..=n * share
+fn conversions() -> u64 {
+    number("WAYPOST_BENCH_CONVERSIONS", 20_000)
 }
 
-fn rules(program: ProgramId, links: std::ops::RangeInclusive<i64>) -> Vec<Command> {
-    let settings = serde_json::from_value(json!({
-        "name": "Shop", "destination": "https://shop.example/", "deep_link_hosts": [], "allow_http": false,
-        "referral_parameter": "ref", "click_parameter": "click_id", "cookie_time": 30,
-        "override_max_cookie_time": false, "cookie_same_site": "lax", "attribution_model": "last_click",
-        "referrer_policy": "no-referrer", "pixel": "held", "duplicate_window_ms": 3_600_000,
-        "commission_types": [
-            {"identifier": "standard", "title": "10 %", "form": "percentage", "value": 1_000_000_000},
-        ],
-        "default_commission_type": "standard", "auto_approve_commissions": true, "payout_delay": 14,
-        "refund_policy": "reverse", "program_group": null,
-    }))
-    .unwrap();
-    let currency = "USD".parse().unwrap();
-    let slug = "shop".parse().unwrap();
-    let mut commands =
-        vec![Command::PutProgram(Box::new(PutProgram { id: program, slug, currency, settings, from: None }))];
-    for n in links {
-        let affiliate = AffiliateId(n);
-        let slug = format!("a-{n}").parse().unwrap();
-        commands.push(Command::PutAffiliate(PutAffiliate { id: affiliate, slug, suspended: false }));
-        commands.push(Command::SetStanding { program, affiliate, standing: Standing::Approved });
-        commands.push(Command::PutLink(Box::new(PutLink {
-            id: LinkId(n),
-            uid: Uuid::from_u128(n.unsigned_abs().into()),
-            program,
-            affiliate,
-            code: format!("a-{n}"),
-            destination: None,
-            source_id: None,
-            asset_id: None,
-            expires_at: None,
-        })));
-    }
-    commands
-}
-
-fn event(stream: &str, n: u64, id: Uuid, body: Body) -> Event {
-    let origin = Origin { edge: "edge-1".into(), boot: Uuid::nil(), stream: stream.into(), n };
-    Event { v: VERSION, id, origin, received_at: Timestamp::now(), body }
-}
-
-/// A sale as a merchant's server reports it: the program named, an order number, a customer, a click token.
-fn sale(stream: &str, account: AccountId, link: LinkId, keys: &KeyRing, n: u64) -> Event {
-    let token = keys.sign(&ClickToken { click_id: Uuid::now_v7(), link, attributable: true, review: false });
-    let conversion = serde_json::from_value(json!({
-        "account": account, "kind": "conversion", "channel": "rest", "authority": "secret",
-        "fingerprint": format!("{n:032x}"), "program": "shop", "external_id": format!("order-{n}"),
-        "amount": "49.90", "currency": "USD", "customer_id": format!("customer-{}", n / 2), "click_id": token,
-    }))
-    .unwrap();
-    event(stream, n, Uuid::now_v7(), Body::Conversion(conversion))
+fn clicks() -> u64 {
+    number("WAYPOST_BENCH_CLICKS", 100_000)
 }
 
 fn click(account: AccountId, n: u64) -> Event {
@@ -135,100 +77,20 @@ fn click(account: AccountId, n: u64) -> Event {
     event("clicks/0", n, Uuid::now_v7(), Body::Click(Box::new(click)))
 }
 
-/// Appends a backlog and answers how long settlement takes to reach its end.
-async fn backlog(
-    store: &Store,
-    spool: &Spool,
-    parts: &SettlementParts,
-    topic: Topic,
-    events: Vec<Event>,
-) -> Duration {
-    let records = events.iter().map(|event| Record { topic, key: None, payload: event.encode().into() });
-    let records: Vec<_> = records.collect();
-    for batch in records.chunks(1_000) {
-        spool.sink().append(batch.to_vec()).await.unwrap();
-    }
-    let end = events.len() as i64;
-    let shutdown = CancellationToken::new();
-    let (clicks, conversions) =
-        (spool.source(Topic::Clicks).unwrap(), spool.source(Topic::Conversions).unwrap());
-    let begun = Instant::now();
-    let task = tokio::spawn(serve(parts.clone(), clicks, conversions, shutdown.clone()));
-    while streams::position(store.reader(), topic.name(), 0).await.unwrap() < end {
-        sleep(Duration::from_millis(2)).await;
-    }
-    let spent = begun.elapsed();
-    shutdown.cancel();
-    task.await.unwrap();
-    spent
-}
-
-/// A store with so many accounts, which share the links.
-async fn furnish(store: &Store, accounts: i64) -> Vec<AccountId> {
-    let opened = Timestamp(Timestamp::now().0 - 1_000);
-    let mut made = Vec::new();
-    for n in 1..=accounts {
-        let tx = store.begin().await.unwrap();
-        let slug = format!("account-{n}");
-        let account =
-            accounts::create(&tx, &slug.parse().unwrap(), &slug, &Zone::utc(), opened).await.unwrap();
-        for command in rules(ProgramId(n), links_of(n, accounts)) {
-            ledger::apply(&tx, account, opened, &command).await.unwrap();
-        }
-        tx.commit().await.unwrap();
-        made.push(account);
-    }
-    made
-}
-
-fn settlement_settings() -> SettlementSettings {
-    SettlementSettings {
-        batch_events: 500,
-        batch_wait_ms: 100,
-        pending_time_ms: 3_600_000,
-        max_age_days: 30,
-        click_retention_days: 400,
-        audit_interval_ms: 300_000,
-        bonus_interval_ms: 60_000,
-    }
-}
-
-fn tell(what: &str, count: u64, spent: Duration) {
-    println!("{what}: {count} in {spent:.2?}, {:.0} a second", count as f64 / spent.as_secs_f64());
-}
-
-/// Settles a backlog of conversions and, with `clicks`, one of clicks.
-async fn measure(name: &str, store: &Store, accounts: i64, clicks: bool) {
-    let folder = tempfile::tempdir().unwrap();
-    let settings =
-        SpoolSettings { path: PathBuf::new(), max_bytes: 1 << 40, commit_events: 1000, commit_ms: 5 };
-    let spool = Spool::open(&settings, &folder.path().join("spool.db"), StreamMetrics::register()).unwrap();
-    let made = furnish(store, accounts).await;
-    let key = TokenKey { id: 1, state: KeyState::Active, secret: [1; 32] };
-    let keys = Arc::new(KeyRing::new(vec![key]).unwrap());
-    let terms = Terms { max_age_days: 30, pending_time_ms: 3_600_000 };
-    let parts = SettlementParts {
-        store: store.clone(),
-        intake: Arc::new(Intake::new(keys.clone(), terms)),
-        settings: settlement_settings(),
-        metrics: SettlementMetrics::register(),
-    };
-    let of = |n: u64| {
-        let at = n % accounts.unsigned_abs();
-        let links = links_of(at.cast_signed() + 1, accounts);
-        let link = links.start() + (n as i64 / accounts) % (LINKS / accounts);
-        (made[at as usize], LinkId(link))
-    };
-    let sales = (1..=CONVERSIONS).map(|n| {
-        let (account, link) = of(n);
-        sale("conversions/0", account, link, &keys, n)
-    });
-    let spent = backlog(store, &spool, &parts, Topic::Conversions, sales.collect()).await;
-    tell(&format!("{name}, conversions of {accounts} accounts"), CONVERSIONS, spent);
-    if clicks {
-        let events = (1..=CLICKS).map(|n| click(made[0], n)).collect();
-        let spent = backlog(store, &spool, &parts, Topic::Clicks, events).await;
-        tell(&format!("{name}, clicks"), CLICKS, spent);
+/// Settles a backlog of conversions, and the clicks of an account by the plainest rule.
+async fn measure(name: &str, store: &Store, accounts: i64, rules: Rules) {
+    let count = conversions();
+    let customers = count / accounts.unsigned_abs() / 2;
+    let bench = Bench::open(store, accounts, customers, rules).await;
+    let sales: Vec<Event> = (1..=count).map(|n| bench.sale(n)).collect();
+    let spent = bench.settle(Topic::Conversions, &sales).await;
+    let whose = if accounts == 1 { "one account".to_owned() } else { format!("{accounts} accounts") };
+    let by = if rules == Rules::All { "all rules" } else { "one percentage" };
+    tell(&format!("{name}, conversions of {whose}, {by}"), count, spent);
+    if (accounts, rules) == (1, Rules::Plain) {
+        let events: Vec<Event> = (1..=clicks()).map(|n| click(bench.accounts[0], n)).collect();
+        let spent = bench.settle(Topic::Clicks, &events).await;
+        tell(&format!("{name}, clicks"), clicks(), spent);
     }
 }
 
@@ -253,7 +115,7 @@ async fn plain_inserts(store: &Store) {
             tx.commit().await.unwrap();
         }
         let how = if bulk { "as arrays" } else { "as VALUES" };
-        tell(&format!("PostgreSQL, plain inserts {how}"), CLICKS, begun.elapsed());
+        tell(&format!("PostgreSQL, plain inserts {how}"), clicks(), begun.elapsed());
         let tx = store.begin().await.unwrap();
         tx.execute_unprepared("DROP TABLE plain_clicks").await.unwrap();
         tx.commit().await.unwrap();
@@ -261,19 +123,22 @@ async fn plain_inserts(store: &Store) {
 }
 
 async fn run() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
-    measure("SQLite", &store, 1, true).await;
-    store.close().await.unwrap();
+    let cases = [(1, Rules::Plain), (1, Rules::All), (MANY, Rules::Plain), (MANY, Rules::All)];
+    for (accounts, rules) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&Store::sqlite_url(&folder.path().join("store.db"))).await.unwrap();
+        measure("SQLite", &store, accounts, rules).await;
+        store.close().await.unwrap();
+    }
     if std::env::var("WAYPOST_TEST_POSTGRES").is_err() {
         println!("PostgreSQL: left out, WAYPOST_TEST_POSTGRES is not set");
         return;
     }
-    for (accounts, clicks) in [(1, true), (200, false)] {
+    for (accounts, rules) in cases {
         let database = Database::create().await;
         let store = database.store().await;
-        measure("PostgreSQL", &store, accounts, clicks).await;
-        if clicks {
+        measure("PostgreSQL", &store, accounts, rules).await;
+        if (accounts, rules) == (1, Rules::Plain) {
             plain_inserts(&store).await;
         }
         store.close().await.unwrap();
