@@ -2,7 +2,10 @@
 
 use sea_orm::EntityTrait;
 use waypost::{
-    domain::traffic::TrafficClass, events::Conversion, store::entities::conversion, stream::Topic,
+    domain::{time::Timestamp, traffic::TrafficClass},
+    events::Conversion,
+    store::entities::{conversion, refund},
+    stream::Topic,
 };
 
 use crate::fixtures::*;
@@ -54,6 +57,15 @@ async fn at_the_end_of_their_time_they_are_rejected() {
     world.assert_sound().await;
 }
 
+/// When the last of what waits has waited long enough.
+async fn until(world: &World) -> i64 {
+    let db = world.store.reader();
+    let conversions = conversion::Entity::find().all(db).await.unwrap();
+    let refunds = refund::Entity::find().all(db).await.unwrap();
+    let ends = conversions.into_iter().map(|row| row.waits_until);
+    ends.chain(refunds.into_iter().map(|row| row.waits_until)).flatten().max().unwrap()
+}
+
 /// Settlement was away for longer than anything waits, or its store comes from a backup: what is awaited lies in the
 /// log, and the clock alone gives up nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,7 +91,8 @@ async fn what_came_in_their_time_is_read_before_they_are_given_up() {
         (0..300).map(|n| sales.sale(world.sale(&format!("other-{n}"), "10"))).collect();
     of_sales.push(sales.sale(world.sale("late", "10")));
     world.append_events(Topic::Conversions, &of_sales).await;
-    tokio::time::sleep(std::time::Duration::from_millis(600)).await;
+    let until = until(&world).await;
+    eventually("their time is over", async || Timestamp::now().0 > until).await;
     let running = world.settle();
     world.caught_up().await;
     eventually("nothing waits", async || !world.outcomes().await.contains_key("pending")).await;

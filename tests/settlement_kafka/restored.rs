@@ -118,7 +118,8 @@ async fn a_backup_from_the_middle_of_a_stream_comes_out_as_if_nothing_had_been()
     topics.put_event(Topic::Clicks, 3, &awaited).await;
     // Again, and in contradiction to the first.
     topics.put_event(Topic::Conversions, 3, &sales.sale(world.sale("before", "20"))).await;
-    sleep(Duration::from_secs(1)).await;
+    let then = world.outcomes().await["settled"];
+    eventually("the stream has gone on", async || world.outcomes().await["settled"] > then + 100).await;
     stop.store(true, Ordering::Relaxed);
     let streamed = streaming.await.unwrap();
     topics.all_settled(&world.store).await;
