@@ -8,21 +8,16 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use http::HeaderValue;
-use serde::Serialize;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     click::{LinkQuery, PendingClick, text},
+    json_object::object,
     origin::Stamp,
     query::decode,
 };
 use crate::{
-    domain::{
-        ids::{AccountId, LinkId},
-        time::Timestamp,
-        traffic::TrafficClass,
-    },
+    domain::{time::Timestamp, traffic::TrafficClass},
     events::VERSION,
     visitor::{VisitorHasher, ip_prefix},
 };
@@ -31,66 +26,6 @@ use crate::{
 const MAX_VALUE: usize = 255;
 /// Characters that are kept of a user agent and of a referrer.
 const MAX_HEADER: usize = 1024;
-
-#[derive(Serialize)]
-struct EventView<'a> {
-    v: u16,
-    id: Uuid,
-    origin: Stamp<'a>,
-    received_at: Timestamp,
-    body: BodyView<'a>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "snake_case")]
-enum BodyView<'a> {
-    Click(ClickView<'a>),
-}
-
-/// As [`Click`](crate::events::Click), field by field.
-#[derive(Serialize)]
-struct ClickView<'a> {
-    account: AccountId,
-    link: LinkId,
-    class: TrafficClass,
-    attributable: bool,
-    review: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ip_prefix: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    visitor: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    user_agent: Option<Cow<'a, str>>,
-    device: &'a str,
-    os: &'a str,
-    browser: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    country: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    referrer: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    source_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    asset_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tracking_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "no_sub_ids")]
-    sub_ids: [Option<Cow<'a, str>>; 5],
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deep_link: Option<&'a str>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    deep_link_refused: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    duplicate_of: Option<Uuid>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    meta_data: &'a Map<String, Value>,
-}
-
-fn no_sub_ids(ids: &[Option<Cow<'_, str>>; 5]) -> bool {
-    ids.iter().all(Option::is_none)
-}
 
 /// The record's payload, taken off the end of `buffer`, which records of one batch share. `scratch` is overwritten.
 pub(crate) fn write(
@@ -108,40 +43,57 @@ pub(crate) fn write(
     let visitor = ip.map(|ip| {
         HEXLOWER.encode_mut(&hasher.visitor(ip, click.agent, click.at.day()), &mut digits);
     });
-    let view = EventView {
-        v: VERSION,
-        id: click.click_id,
-        origin,
-        received_at,
-        body: BodyView::Click(ClickView {
-            account: click.account,
-            link: click.link,
-            class: if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class },
-            attributable: click.attributable,
-            review: click.review,
-            ip_prefix: ip.map(ip_prefix),
-            visitor: visitor.and_then(|()| std::str::from_utf8(&digits).ok()),
-            user_agent: header(click.user_agent.as_ref().filter(|_| personal)),
-            device: click.agent.device,
-            os: click.agent.os,
-            browser: click.agent.browser,
-            country: click.place.country_str(),
-            network: click.place.network.filter(|_| personal),
-            referrer: header(click.referrer.as_ref().filter(|_| personal)),
-            source_id: own_or(click.source_id.as_deref(), query.source_id),
-            asset_id: own_or(click.asset_id.as_deref(), query.asset_id),
-            tracking_id: value(query.tracking_id.filter(|_| personal)),
-            sub_ids: query.sub_ids.map(value),
-            deep_link: click.deep_link.as_deref(),
-            deep_link_refused: click.deep_link_refused,
-            duplicate_of,
-            meta_data: &click.meta_data,
-        }),
-    };
-    // Many small writes go to a plain vector first, which takes them faster than a shared buffer. Texts and numbers
-    // into memory: nothing can fail.
+    // Many small writes go to a plain vector first, which takes them faster than a shared buffer.
     scratch.clear();
-    let _ = serde_json::to_writer(&mut *scratch, &view);
+    object(scratch, |event| {
+        event.value("v", &VERSION);
+        event.uuid("id", click.click_id);
+        event.object("origin", |of| {
+            of.text("edge", origin.edge);
+            of.uuid("boot", origin.boot);
+            of.text("stream", origin.stream);
+            of.value("n", &origin.n);
+        });
+        event.value("received_at", &received_at);
+        event.object("body", |body| {
+            body.object("click", |fields| {
+                let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
+                fields.value("account", &click.account);
+                fields.value("link", &click.link);
+                fields.text("class", class.as_str());
+                fields.value("attributable", &click.attributable);
+                fields.value("review", &click.review);
+                fields.text_if("ip_prefix", ip.map(ip_prefix));
+                fields.text_if("visitor", visitor.and_then(|()| std::str::from_utf8(&digits).ok()));
+                fields.text_if("user_agent", header(click.user_agent.as_ref().filter(|_| personal)));
+                fields.text("device", click.agent.device);
+                fields.text("os", click.agent.os);
+                fields.text("browser", click.agent.browser);
+                fields.text_if("country", click.place.country_str());
+                if let Some(network) = click.place.network.filter(|_| personal) {
+                    fields.value("network", &network);
+                }
+                fields.text_if("referrer", header(click.referrer.as_ref().filter(|_| personal)));
+                fields.text_if("source_id", own_or(click.source_id.as_deref(), query.source_id));
+                fields.text_if("asset_id", own_or(click.asset_id.as_deref(), query.asset_id));
+                fields.text_if("tracking_id", value(query.tracking_id.filter(|_| personal)));
+                let sub_ids = query.sub_ids.map(value);
+                if sub_ids.iter().any(Option::is_some) {
+                    fields.texts("sub_ids", &sub_ids);
+                }
+                fields.text_if("deep_link", click.deep_link.as_deref());
+                if click.deep_link_refused {
+                    fields.value("deep_link_refused", &true);
+                }
+                if let Some(first) = duplicate_of {
+                    fields.uuid("duplicate_of", first);
+                }
+                if !click.meta_data.is_empty() {
+                    fields.value("meta_data", &click.meta_data);
+                }
+            });
+        });
+    });
     buffer.extend_from_slice(scratch);
     buffer.split().freeze()
 }
@@ -172,9 +124,11 @@ mod tests {
     use std::net::IpAddr;
 
     use proptest::{option, prelude::*};
+    use serde_json::Value;
 
     use super::*;
     use crate::{
+        domain::ids::{AccountId, LinkId},
         edge::origin::Stream,
         events::{Body, Event},
         visitor::{Place, UserAgents},

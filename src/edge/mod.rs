@@ -19,6 +19,7 @@ mod cookies;
 mod core;
 mod deep_link;
 mod host;
+mod json_object;
 mod lifecycle;
 mod listener;
 mod location;

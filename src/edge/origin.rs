@@ -6,7 +6,6 @@
 
 use std::{cell::Cell, sync::Arc};
 
-use serde::Serialize;
 use uuid::Uuid;
 
 use crate::events::Origin;
@@ -36,12 +35,12 @@ impl Stream {
 }
 
 /// An [`Origin`] that owns nothing.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub struct Stamp<'a> {
-    edge: &'a Arc<str>,
-    boot: Uuid,
-    stream: &'a Arc<str>,
-    n: u64,
+    pub(super) edge: &'a Arc<str>,
+    pub(super) boot: Uuid,
+    pub(super) stream: &'a Arc<str>,
+    pub(super) n: u64,
 }
 
 impl From<Stamp<'_>> for Origin {
