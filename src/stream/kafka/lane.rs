@@ -244,7 +244,14 @@ impl Lane {
         }
     }
 
-    /// Looks after what is under way; for the lane's thread, every few milliseconds.
+    /// How long nothing can be late: until the oldest batch is, or for part of the time that one has which is yet to come.
+    pub(super) fn until_late(&self) -> Duration {
+        let time = self.spool_after();
+        let oldest = self.lock().under_way.front().map(|batch| time.saturating_sub(batch.since.elapsed()));
+        oldest.unwrap_or(time).min(time / 4)
+    }
+
+    /// Looks after what is under way; for the lane's thread, when something can be late.
     pub(super) fn tick(&self) -> Next {
         let mut state = self.lock();
         let late = |batch: &Arc<Batch>| batch.since.elapsed() >= self.spool_after();

@@ -13,8 +13,8 @@
 //!
 //! # What is underneath
 //! One idempotent producer for each topic, so that a burst of clicks never fills the queue of conversions, and one
-//! thread for each that polls it (deliveries are counted down there, without a future per record) and looks every 20 ms
-//! for what is late. See `lane` for where records go, `replay` for the way back from the spool.
+//! thread for each that polls it (deliveries are counted down there, without a future per record) and looks for what is
+//! late when it can be. See `lane` for where records go, `replay` for the way back from the spool.
 
 use std::{
     fmt,
@@ -39,9 +39,11 @@ use crate::{
     telemetry::kafka::KafkaMetrics,
 };
 
-/// How long a producer is polled before what is late is looked for. Just above whole milliseconds: the binding waits
-/// in whole ones and spins through what is left of the last.
-const TICK: Duration = Duration::from_micros(20_050);
+/// How long a producer is polled at least before what is late is looked for.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Above whole milliseconds by so much: the binding waits in whole ones and spins through what is left of the last.
+const POLL_SLACK: Duration = Duration::from_micros(50);
 
 /// How long a start waits for the brokers, so that with them there nothing goes to the spool. Without them it goes on.
 const START_WAIT: Duration = Duration::from_secs(2);
@@ -195,7 +197,8 @@ impl EventSink for KafkaSink {
 /// Polls the producers of a lane, one after the other, until the lane ends.
 fn attend(lane: &Arc<Lane>, mut producer: Arc<Producer>) {
     loop {
-        producer.poll(TICK);
+        let wait = lane.until_late().max(TICK).as_millis();
+        producer.poll(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)) + POLL_SLACK);
         match lane.tick() {
             Next::GoOn => {}
             Next::Replace => {
