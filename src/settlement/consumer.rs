@@ -4,6 +4,9 @@
 //! the position of each from where this instance believes it to be. One that is elsewhere means that another instance
 //! has the partition: nothing of the batch takes effect, and the consumer begins again from the stored positions.
 //! That is normal when instances come and go, and an instance that was away too long is stopped by it.
+//!
+//! What cannot go on for a reason in its partition (an event of a newer version, a position that the log does not have)
+//! stops that partition alone, and is tried again by and by. Anything else stops all of them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,7 +26,7 @@ use crate::{
     config::SettlementSettings,
     domain::time::Timestamp,
     store::{Store, streams},
-    stream::{Delivery, EventSource, Topic},
+    stream::{Delivery, EventSource, SourceError, Topic},
     telemetry::settlement::ConsumerMetrics,
 };
 
@@ -84,8 +87,8 @@ pub(super) struct Consumer {
     next: BTreeMap<i32, i64>,
     /// Events of the next batch at most, so that its transaction takes about [`BATCH_TIME`].
     room: usize,
-    /// Partitions with an event that cannot take effect.
-    stuck: BTreeSet<i32>,
+    /// Partitions that cannot go on, and when they are tried again.
+    stuck: BTreeMap<i32, Stop>,
     /// When something last could not go on.
     troubled: Option<Instant>,
     /// Since when nothing but batches that came too late.
@@ -94,12 +97,34 @@ pub(super) struct Consumer {
     pause: Duration,
 }
 
+/// A partition that cannot go on.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    /// Until the next try; each time twice as long.
+    pause: Duration,
+    again: Instant,
+    cause: Cause,
+}
+
+/// Why a partition cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The log does not have its position.
+    Position,
+    /// An event cannot take effect.
+    Event,
+    /// The same, and it is being tried again: whether it can now is not known yet.
+    EventTried,
+}
+
 /// How a batch ended.
 enum Ended {
     Settled,
     /// Begin again from the stored positions.
     Lost,
-    Stuck(i32, BatchError),
+    /// These partitions cannot go on; the rest has settled.
+    Stopped(BTreeMap<i32, BatchError>),
+    Stuck(BatchError),
 }
 
 impl Consumer {
@@ -113,7 +138,7 @@ impl Consumer {
             generation: None,
             next: BTreeMap::new(),
             room,
-            stuck: BTreeSet::new(),
+            stuck: BTreeMap::new(),
             troubled: None,
             lost_since: None,
             pause: RETRY_FIRST,
@@ -128,15 +153,55 @@ impl Consumer {
             return Ok(());
         }
         self.begin_again();
-        self.stuck.retain(|partition| assignment.partitions.contains(partition));
+        self.stuck.retain(|partition, _| assignment.partitions.contains(partition));
         for partition in assignment.partitions {
-            let position = streams::position(self.store.reader(), self.topic.name(), partition)
-                .await
-                .map_err(|error| error.to_string())?;
-            source.seek(partition, position).await.map_err(|error| error.to_string())?;
-            self.next.insert(partition, position);
+            self.go_to_stored(source, partition).await?;
         }
         self.generation = Some(assignment.generation);
+        Ok(())
+    }
+
+    /// Goes to the stored position of a partition. One that the log does not have stops that partition.
+    async fn go_to_stored(&mut self, source: &mut impl EventSource, partition: i32) -> Result<(), String> {
+        let position = streams::position(self.store.reader(), self.topic.name(), partition)
+            .await
+            .map_err(|error| error.to_string())?;
+        match source.seek(partition, position).await {
+            Ok(()) => {
+                self.next.insert(partition, position);
+                match self.stuck.get_mut(&partition) {
+                    Some(stop) if stop.cause != Cause::Position => stop.cause = Cause::EventTried,
+                    Some(_) | None => drop(self.stuck.remove(&partition)),
+                }
+                Ok(())
+            }
+            Err(SourceError::Failed(detail)) => Err(detail),
+            Err(error) => {
+                self.stop(source, partition, Cause::Position, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    /// Leaves a partition alone for a while.
+    fn stop(&mut self, source: &mut impl EventSource, partition: i32, cause: Cause, detail: &str) {
+        let pause = self.stuck.get(&partition).map_or(RETRY_FIRST, |stop| (stop.pause * 2).min(RETRY_MOST));
+        let stop = Stop { pause, again: Instant::now() + pause, cause };
+        self.stuck.insert(partition, stop);
+        source.hold(partition);
+        self.metrics.stalled.set(1.0);
+        error!(topic = self.topic.name(), partition, detail, "settlement of a partition cannot go on");
+    }
+
+    /// Tries the partitions again whose time has come.
+    async fn try_stopped(&mut self, source: &mut impl EventSource) -> Result<(), String> {
+        let now = Instant::now();
+        let due = |(&partition, stop): (&i32, &Stop)| {
+            (stop.cause != Cause::EventTried && stop.again <= now).then_some(partition)
+        };
+        for partition in self.stuck.iter().filter_map(due).collect::<Vec<_>>() {
+            self.go_to_stored(source, partition).await?;
+        }
         Ok(())
     }
 
@@ -200,7 +265,7 @@ impl Consumer {
         tally: Tally,
         begun: Instant,
     ) {
-        self.stuck.retain(|partition| !ends.contains_key(partition));
+        self.stuck.retain(|partition, _| !ends.contains_key(partition));
         self.next.extend(ends);
         self.lost_since = None;
         taker.committed();
@@ -264,16 +329,10 @@ impl Consumer {
                 Err(error @ BatchError::NewerVersion(_)) => {
                     newer.insert(delivery.partition, error);
                 }
-                Err(error) => return Ended::Stuck(delivery.partition, error),
+                Err(error) => return Ended::Stuck(error),
             }
         }
-        match newer.pop_first() {
-            Some((partition, error)) => {
-                self.stuck.extend(newer.into_keys());
-                Ended::Stuck(partition, error)
-            }
-            None => Ended::Settled,
-        }
+        if newer.is_empty() { Ended::Settled } else { Ended::Stopped(newer) }
     }
 
     /// Another instance has a partition. Normal where instances come and go, unless nothing else happens.
@@ -323,6 +382,7 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
     while !shutdown.is_cancelled() {
         let step = async {
             consumer.take_over(&mut source).await?;
+            consumer.try_stopped(&mut source).await?;
             let wait = Duration::from_millis(consumer.settings.batch_wait_ms);
             source.poll(consumer.room, wait).await.map_err(|error| error.to_string())
         };
@@ -352,8 +412,12 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
                 consumer.lost(&shutdown).await;
                 continue;
             }
-            Ended::Stuck(partition, error) => {
-                consumer.stuck.insert(partition);
+            Ended::Stopped(partitions) => {
+                for (partition, error) in partitions {
+                    consumer.stop(&mut source, partition, Cause::Event, &error.to_string());
+                }
+            }
+            Ended::Stuck(error) => {
                 consumer.stall(&error.to_string(), &shutdown).await;
                 continue;
             }

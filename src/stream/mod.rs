@@ -244,6 +244,9 @@ pub trait EventSource: Send + 'static {
     /// The next record handed out of `partition` will be the first at or after `offset`.
     fn seek(&mut self, partition: i32, offset: i64) -> impl Future<Output = Result<(), SourceError>> + Send;
 
+    /// Nothing more is handed out of `partition` before it is [`seek`](Self::seek)ed again.
+    fn hold(&mut self, partition: i32);
+
     /// Everything of `partition` before `offset` has taken effect in the store and may be forgotten.
     fn consumed(
         &mut self,

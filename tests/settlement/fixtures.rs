@@ -403,6 +403,7 @@ pub async fn eventually(what: &str, mut done: impl AsyncFnMut() -> bool) {
 pub struct FakeSource {
     records: Arc<Mutex<Vec<Bytes>>>,
     position: usize,
+    held: bool,
 }
 
 impl FakeSource {
@@ -436,7 +437,7 @@ impl EventSource for FakeSource {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let found: Vec<Delivery> = {
             let records = self.records.lock().unwrap();
-            let rest = records.iter().enumerate().skip(self.position).take(max);
+            let rest = records.iter().enumerate().skip(self.position).take(if self.held { 0 } else { max });
             rest.map(|(offset, payload)| Delivery {
                 partition: 0,
                 offset: i64::try_from(offset).unwrap(),
@@ -452,8 +453,12 @@ impl EventSource for FakeSource {
     }
 
     async fn seek(&mut self, _partition: i32, offset: i64) -> Result<(), SourceError> {
-        self.position = usize::try_from(offset).unwrap();
+        (self.position, self.held) = (usize::try_from(offset).unwrap(), false);
         Ok(())
+    }
+
+    fn hold(&mut self, _partition: i32) {
+        self.held = true;
     }
 
     async fn consumed(&mut self, _partition: i32, _offset: i64) -> Result<(), SourceError> {

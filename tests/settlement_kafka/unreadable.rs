@@ -48,8 +48,11 @@ async fn what_nobody_can_read_goes_aside() {
     topics.remove().await;
 }
 
+/// Sales behind nothing that is wrong.
+const OTHERS: i32 = 1_200;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_newer_version_stops_its_topic_and_pages_while_the_other_goes_on() {
+async fn a_newer_version_stops_its_partition_and_pages_while_the_others_go_on() {
     let world = World::open().await;
     let topics = Topics::create(services::kafka()).await;
     let mut sales = Numbered::new(1, "conversions/0");
@@ -65,13 +68,14 @@ async fn a_newer_version_stops_its_topic_and_pages_while_the_other_goes_on() {
         (0..40).map(|_| clicks.click(world.click(TrafficClass::Valid, None, "desktop"))).collect();
     topics.spread(Topic::Clicks, &events).await;
     topics.settled(&world.store, Topic::Clicks).await;
-    // Events of other partitions are taken, as often as the stuck one is tried.
-    let more: Vec<_> = (0..4).map(|n| sales.sale(world.sale(&format!("p-{n}"), "10"))).collect();
-    for event in &more {
-        topics.put_event(Topic::Conversions, 3, event).await;
-    }
-    eventually("the other partition", async || positions(&world.store, Topic::Conversions).await[&3] == 4)
-        .await;
+    // Events of other partitions are taken meanwhile, more than one batch of them.
+    let more: Vec<_> =
+        (0..OTHERS).map(|n| sales.sale(world.sale(&format!("p-{n}"), "10")).encode()).collect();
+    topics.put(Topic::Conversions, 3, &more.into_iter().map(Some).collect::<Vec<_>>()).await;
+    eventually("the other partition", async || {
+        positions(&world.store, Topic::Conversions).await[&3] == i64::from(OTHERS)
+    })
+    .await;
     // It stays stalled, without a moment in which an alert would think that all is well.
     let until = Instant::now() + Duration::from_secs(4);
     while Instant::now() < until {
@@ -81,7 +85,7 @@ async fn a_newer_version_stops_its_topic_and_pages_while_the_other_goes_on() {
     }
     assert_eq!(positions(&world.store, Topic::Conversions).await[&2], 4);
     instance.reaches("settlement_lag_events", "conversions", |lag| lag == 2.0).await;
-    assert_eq!(world.outcomes().await["settled"], 8);
+    assert_eq!(world.outcomes().await["settled"], 4 + i64::from(OTHERS));
     assert!(instance.log().contains("event version 2 is newer than this build reads"), "{}", instance.log());
     instance.stop().await;
     topics.remove().await;

@@ -133,6 +133,8 @@ struct Partition {
     queue: PartitionQueue<Listener>,
     /// The next offset to hand out; none before the first seek.
     next: Option<i64>,
+    /// Nothing is handed out before the next seek.
+    paused: bool,
     /// Everything before it has taken effect, and whether the group was told.
     consumed: Option<(i64, bool)>,
     /// Why it is not fetched any more.
@@ -228,7 +230,10 @@ impl Group {
             return Err(SourceError::Failed(reason.clone()));
         }
         // First: others that have records all the time must not hide it.
-        let broken = held.partitions.iter().find(|(_, partition)| partition.broken.is_some());
+        let broken = held.partitions.iter().find(|(_, partition)| {
+            // One that is paused is known already.
+            partition.broken.is_some() && !partition.paused
+        });
         if let Some((&number, _)) = broken {
             return Ok(Found::Broken(number));
         }
@@ -263,10 +268,17 @@ impl Group {
         if !is_fetched || self.consumer.seek(&self.name, number, begin, SEEK).is_err() {
             self.fetch_from(number, begin).map_err(|error| SourceError::Failed(error.to_string()))?;
         }
-        partition.next = Some(offset);
+        (partition.next, partition.paused) = (Some(offset), false);
         partition.consumed = Some((offset, true));
         partition.broken = None;
         Ok(())
+    }
+
+    /// Hands out nothing of a partition until it is sought again.
+    pub fn pause(&self, number: i32) {
+        if let Some(partition) = lock(&self.held).partitions.get_mut(&number) {
+            partition.paused = true;
+        }
     }
 
     fn fetch_from(&self, number: i32, begin: Offset) -> KafkaResult<()> {
@@ -442,7 +454,8 @@ impl Group {
             let Some(mut queue) = self.consumer.split_partition_queue(&self.name, number) else { continue };
             let changed = Arc::clone(&self.changed);
             queue.set_nonempty_callback(move || changed.notify_one());
-            held.partitions.insert(number, Partition { queue, next: None, consumed: None, broken: None });
+            held.partitions
+                .insert(number, Partition { queue, next: None, paused: false, consumed: None, broken: None });
         }
         self.moved(&mut held);
     }
@@ -542,7 +555,7 @@ impl Group {
 
 impl Partition {
     fn read(&mut self, number: i32, max: usize, found: &mut Vec<Delivery>) {
-        let Some(next) = &mut self.next else { return };
+        let Some(next) = self.next.as_mut().filter(|_| !self.paused) else { return };
         while self.broken.is_none() && found.len() < max {
             match self.queue.poll(Duration::ZERO) {
                 None => return,

@@ -186,6 +186,10 @@ impl EventSource for KafkaSource {
         self.blocking(move |group| group.seek(partition, offset)).await
     }
 
+    fn hold(&mut self, partition: i32) {
+        self.group.pause(partition);
+    }
+
     async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         self.group.consumed(partition, offset);
         Ok(())

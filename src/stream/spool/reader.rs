@@ -36,6 +36,7 @@ pub struct SpoolSource {
     /// The next offset to hand out; `ready` begins there.
     position: i64,
     ready: VecDeque<Delivery>,
+    held: bool,
 }
 
 impl SpoolSource {
@@ -50,7 +51,7 @@ impl SpoolSource {
             (queue, head)
         });
         let database = Arc::new(Mutex::new(Database::open(path)?));
-        Ok(Self { topic, database, writer, position: 0, ready: VecDeque::new() })
+        Ok(Self { topic, database, writer, position: 0, ready: VecDeque::new(), held: false })
     }
 
     /// Waits for a commit, for `most` at most.
@@ -113,6 +114,10 @@ impl EventSource for SpoolSource {
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let deadline = Instant::now() + wait;
         let max = max.clamp(1, MOST_AT_ONCE);
+        if self.held {
+            sleep(wait).await;
+            return Ok(Vec::new());
+        }
         while self.ready.is_empty() {
             // Seen before the file is read: a commit in between wakes the wait below.
             if let Some((_, head)) = &mut self.writer {
@@ -140,7 +145,12 @@ impl EventSource for SpoolSource {
         on_file(&self.database, move |database| database.check_position(topic, offset)).await?;
         self.ready.clear();
         self.position = offset;
+        self.held = false;
         Ok(())
+    }
+
+    fn hold(&mut self, _partition: i32) {
+        self.held = true;
     }
 
     /// Beside the writer this is a note to it, applied within a tenth of a second. In another process, and when the
