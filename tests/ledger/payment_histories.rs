@@ -120,7 +120,7 @@ async fn paid_by_hand(shop: &Shop, at: Timestamp) -> Vec<i64> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 6, ..ProptestConfig::default() })]
 
     #[test]
     fn the_books_add_up_and_no_payout_is_more_than_is_available(steps in steps()) {
