@@ -178,7 +178,7 @@ fn parse_decimal(text: &str) -> Option<BigRational> {
         Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
         None => (text, 0),
     };
-    if exponent.abs() > DecimalText::MAX_EXPONENT {
+    if exponent.unsigned_abs() > DecimalText::MAX_EXPONENT.unsigned_abs() {
         return None;
     }
     let unsigned = mantissa.strip_prefix(['+', '-']).unwrap_or(mantissa);
@@ -288,7 +288,24 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_number() {
-        for bad in ["", " ", "1,0", "NaN", "inf", "1e", "e5", ".", "--1", "1e65", "0x10", "1 ", "١"] {
+        for bad in [
+            "",
+            " ",
+            "1,0",
+            "NaN",
+            "inf",
+            "1e",
+            "e5",
+            ".",
+            "--1",
+            "1e65",
+            "1e-65",
+            "1e-2147483648",
+            "1.5e2147483647",
+            "0x10",
+            "1 ",
+            "١",
+        ] {
             assert_eq!(bad.parse::<DecimalText>(), Err(AmountError::Invalid), "{bad:?}");
         }
         assert!("9".repeat(65).parse::<DecimalText>().is_err());
