@@ -230,6 +230,10 @@ impl From<LedgerError> for ApiError {
                 code: reason.as_str(),
                 message: format!("the event cannot be taken: {reason}"),
             },
+            LedgerError::Store(error) if store::is_refused_value(&error) => Self::NotPossible {
+                code: Rejection::AmountTooLarge.as_str(),
+                message: "a sum would be larger than can be kept".to_owned(),
+            },
             LedgerError::Store(error) => error.into(),
             LedgerError::Damaged { .. } => Self::internal(error),
         }

@@ -24,7 +24,7 @@ use crate::{
         ids::{AccountId, AffiliateId},
         payments::Coverage,
         postings,
-        reason::{LedgerAccount, LineStatus, PaymentKind, PaymentStatus},
+        reason::{LedgerAccount, LineStatus, PaymentKind, PaymentStatus, Rejection},
         time::Timestamp,
     },
     store::entities::{affiliate, balance, commission_line, payment, payout_minimum},
@@ -208,7 +208,8 @@ async fn available(
         .await?
         .flatten();
     // A credit balance: what is owed is below zero.
-    Ok(-(stored + unwritten) - waiting.unwrap_or(0))
+    let available = -(i128::from(stored) + unwritten) - i128::from(waiting.unwrap_or(0));
+    i64::try_from(available).map_err(|_| LedgerError::Rejected(Rejection::AmountTooLarge))
 }
 
 /// What is approved and not final at a time, by affiliate and currency, in minor units.

@@ -47,6 +47,6 @@ fn note(entry: &mut Entry<'_>, cause: Cause, sides: &[Posting]) {
         entry.ends.postings.push(row);
         let name = side.account.as_str().to_owned();
         let key = (entry.account.0, side.affiliate.0, side.currency.code().to_owned(), name);
-        *entry.ends.balances.entry(key).or_default() += side.amount;
+        *entry.ends.balances.entry(key).or_default() += i128::from(side.amount);
     }
 }

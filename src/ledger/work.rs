@@ -17,7 +17,7 @@ use super::{
     measures,
 };
 use crate::{
-    domain::{ids::AccountId, time::Timestamp},
+    domain::{ids::AccountId, reason::Rejection, time::Timestamp},
     store::{
         INSERT_ROWS, bulk,
         entities::{account, balance, journal_entry, posting},
@@ -42,7 +42,7 @@ pub(super) struct Ends {
     pub seqs: BTreeMap<AccountId, (i64, bool)>,
     pub journal: Vec<journal_entry::ActiveModel>,
     pub postings: Vec<posting::ActiveModel>,
-    pub balances: BTreeMap<BalanceKey, i64>,
+    pub balances: BTreeMap<BalanceKey, i128>,
     pub measures: measures::Moved,
     pub counts: counts::Moved,
 }
@@ -135,20 +135,24 @@ async fn write<A: sea_orm::ActiveModelTrait>(
 /// In the order of their keys, as everybody does.
 async fn add_to_balances(
     tx: &DatabaseTransaction,
-    sums: BTreeMap<BalanceKey, i64>,
+    sums: BTreeMap<BalanceKey, i128>,
 ) -> Result<(), LedgerError> {
     use balance::Column;
     use sea_orm::ConnectionTrait;
     let mut rows: Vec<_> = sums
         .into_iter()
-        .map(|((account, affiliate, currency, name), amount)| balance::ActiveModel {
-            account_id: Set(account),
-            affiliate_id: Set(affiliate),
-            currency: Set(currency),
-            ledger_account: Set(name),
-            amount: Set(amount),
+        .map(|((account, affiliate, currency, name), amount)| {
+            let amount =
+                i64::try_from(amount).map_err(|_| LedgerError::Rejected(Rejection::AmountTooLarge))?;
+            Ok(balance::ActiveModel {
+                account_id: Set(account),
+                affiliate_id: Set(affiliate),
+                currency: Set(currency),
+                ledger_account: Set(name),
+                amount: Set(amount),
+            })
         })
-        .collect();
+        .collect::<Result<_, LedgerError>>()?;
     let key = [Column::AccountId, Column::AffiliateId, Column::Currency, Column::LedgerAccount];
     let sum = Expr::col((balance::Entity, Column::Amount)).add(Expr::col(("excluded", Column::Amount)));
     while !rows.is_empty() {

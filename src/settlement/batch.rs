@@ -41,7 +41,9 @@ impl BatchError {
     /// The fault of the event itself, as a sentence; `None`: anything else may be at fault.
     pub fn blames_the_event(&self) -> Option<String> {
         match self {
-            Self::Ledger(error @ LedgerError::NotFound(_)) => Some(error.to_string()),
+            Self::Ledger(error @ (LedgerError::NotFound(_) | LedgerError::Rejected(_))) => {
+                Some(error.to_string())
+            }
             Self::Ledger(LedgerError::Store(error)) if store::is_refused_value(error) => {
                 Some(format!("the store refuses a value: {error}"))
             }

@@ -71,10 +71,14 @@ pub fn is_unknown(commit: &DbErr) -> bool {
 
 /// Whether the database refuses a value as such, whatever else is done: it would refuse it again.
 pub fn is_refused_value(error: &DbErr) -> bool {
+    /// SQLite's code for a check of the schema.
+    const CONSTRAINT_CHECK: &str = "275";
     let Some(sqlx::Error::Database(error)) = sqlx_error(error) else { return false };
-    let state = error.try_downcast_ref::<SqlxPostgresError>().map_or("", SqlxPostgresError::code);
-    // Data exceptions; a text that is too long for an index.
-    state.starts_with("22") || state == "54000"
+    match error.try_downcast_ref::<SqlxPostgresError>().map(SqlxPostgresError::code) {
+        // Data exceptions; a check of the schema; a text that is too long for an index.
+        Some(state) => state.starts_with("22") || state == "23514" || state == "54000",
+        None => error.code().is_some_and(|code| code == CONSTRAINT_CHECK),
+    }
 }
 
 fn sqlx_error(error: &DbErr) -> Option<&sqlx::Error> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use sea_orm::ConnectionTrait;
 use tokio::time::sleep;
 use waypost::{events::VERSION, store::streams, stream::Topic};
 
@@ -68,4 +69,21 @@ async fn what_can_be_read_by_nobody_does_not_stall() {
     let outcomes = world.outcomes().await;
     assert_eq!((outcomes["settled"], outcomes["rejected"]), (i64::try_from(count).unwrap(), 2));
     world.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sum_that_cannot_be_kept_refuses_its_event_alone() {
+    let world = World::open().await;
+    let mut sales = Numbered::new(1, "conversions/0");
+    let mut sell = |id: &str| sales.sale(world.sale(id, "10"));
+    world.append_events(Topic::Conversions, &[sell("o-1")]).await;
+    world.settle_all().await;
+    let tx = world.store.begin().await.unwrap();
+    tx.execute_unprepared("UPDATE balances SET amount = amount * 90000000000000000").await.unwrap();
+    tx.commit().await.unwrap();
+    let before = world.balances().await;
+    world.append_events(Topic::Conversions, &[sell("o-2"), sell("o-3")]).await;
+    world.settle_all().await;
+    assert_eq!(world.outcomes().await, [("settled".to_owned(), 1), ("rejected".to_owned(), 2)].into());
+    assert_eq!(world.balances().await, before);
 }

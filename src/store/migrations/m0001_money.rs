@@ -2,7 +2,7 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
-use super::{create, index, unique};
+use super::{create, index, sum, unique};
 
 pub struct Migration;
 
@@ -166,7 +166,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(big_integer("affiliate_id"))
             .col(text("currency"))
             .col(text("ledger_account"))
-            .col(big_integer("amount"))
+            .col(sum("amount"))
             .primary_key(
                 Index::create().col("account_id").col("affiliate_id").col("currency").col("ledger_account"),
             )

@@ -2,7 +2,7 @@
 
 use sea_orm_migration::{prelude::*, schema::*};
 
-use super::{add, create, index, unique};
+use super::{add, create, index, sum, unique};
 
 pub struct Migration;
 
@@ -189,7 +189,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(text("rate"))
             .col(big_integer("account_id"))
             .col(big_integer("count"))
-            .col(big_integer("amount"))
+            .col(sum("amount"))
             .primary_key(
                 Index::create()
                     .col("program_id")

@@ -1,7 +1,7 @@
 //! The schema, one migration after another; what has shipped is never changed.
 
 use sea_orm::{ConnectionTrait, DbBackend};
-use sea_orm_migration::prelude::*;
+use sea_orm_migration::{prelude::*, schema::big_integer};
 
 mod m0001_events;
 mod m0001_money;
@@ -80,6 +80,15 @@ async fn sort_by_bytes(manager: &SchemaManager<'_>, table: &str, columns: &[Stri
     let sql = format!("ALTER TABLE \"{table}\" {}", changes.join(", "));
     manager.get_connection().execute_unprepared(&sql).await?;
     Ok(())
+}
+
+/// Beyond this no sum goes, whose ends are those of 64 bits: SQLite would go on with a float.
+const LARGEST_SUM: i64 = 9_000_000_000_000_000_000;
+
+/// A whole number to which others are added.
+fn sum(name: &'static str) -> ColumnDef {
+    let bounds = Expr::col(name).between(-LARGEST_SUM, LARGEST_SUM);
+    big_integer(name).check(bounds).take()
 }
 
 fn index(table: &'static str, columns: &[&'static str]) -> IndexCreateStatement {
