@@ -16,16 +16,12 @@ pub struct Told {
     /// Minor units of the program's currency for one of the conversion's.
     rate: Option<(Currency, Q)>,
     price: Price,
-    /// By the last calculation, with what the caps left.
-    worth: i64,
     /// The amount as of this step.
     amount: i64,
     /// Set by hand, and what was left of the conversion then.
     set: Option<(i64, i64)>,
-    /// A recalculation whose price is still to come.
+    /// A recalculation of which the price is being told.
     anew: Option<Value>,
-    /// A refund was told that takes its part.
-    reverses: bool,
 }
 
 /// The last rule and the figures that go with it.
@@ -69,8 +65,7 @@ impl Told {
     /// What the line is worth in the end.
     pub fn follow(steps: &[Step], currency: Currency) -> Found<i64> {
         let price = Price::default();
-        let mut told =
-            Self { currency, rate: None, price, worth: 0, amount: 0, set: None, anew: None, reverses: false };
+        let mut told = Self { currency, rate: None, price, amount: 0, set: None, anew: None };
         for (place, step) in steps.iter().enumerate() {
             let priced = steps
                 .get(place + 1)
@@ -82,6 +77,19 @@ impl Told {
 
     fn take(&mut self, step: &Step, priced_next: bool) -> Found<()> {
         let data = &step.data;
+        let of_a_price = match step.step {
+            StepKind::Rate
+            | StepKind::Level
+            | StepKind::Rule
+            | StepKind::Measure
+            | StepKind::Limits
+            | StepKind::Calculation => true,
+            StepKind::Refund => data.get("amount_before").is_none(),
+            _ => false,
+        };
+        if !of_a_price {
+            self.priced_anew()?;
+        }
         match step.step {
             StepKind::Rate => self.rate = Some((currency(data, "to")?, fraction(data, "minor_units")?)),
             StepKind::Rule => self.price = Price { rule: data.clone(), ..Price::default() },
@@ -91,7 +99,10 @@ impl Told {
             StepKind::Review if data["status"] == "disapproved" => self.amount = 0,
             StepKind::Review => {}
             StepKind::Refund => self.refunded(data)?,
-            StepKind::Change if priced_next => self.anew = Some(data.clone()),
+            StepKind::Change if priced_next => {
+                same("the amount before", minor(data, "amount_before", self.currency)?, self.amount)?;
+                self.anew = Some(data.clone());
+            }
             StepKind::Change => self.changed(data)?,
             StepKind::PassedOver
             | StepKind::Attribution
@@ -118,17 +129,12 @@ impl Told {
         let exact = self.priced(sub_amount)?;
         same("rounded", told, half_even(&exact))?;
         same("before rounding", fraction(data, "exact_minor_units")?, exact)?;
-        self.worth = told.min(self.rest()?.unwrap_or(told));
         if let (true, Some(rest)) = (data["line"] == 1, self.rest()?) {
             same("what the caps left", Some(rest), self.left_by_caps()?)?;
         }
-        match self.anew.take() {
-            Some(change) => self.priced_anew(&change),
-            None => {
-                self.amount = self.worth;
-                Ok(())
-            }
-        }
+        self.set = None;
+        self.amount = told.min(self.rest()?.unwrap_or(told));
+        Ok(())
     }
 
     fn bonus(&self, data: &Value) -> Found<i64> {
@@ -283,11 +289,13 @@ impl Told {
         }
         let paid_in = currency(data, "conversion_currency")?;
         let left = minor(data, "left", paid_in)?;
-        self.reverses = true;
-        if data.get("amount_before").is_none() {
-            return self.made_after_refunds(left, after);
+        match (&self.anew, data.get("amount_before")) {
+            (_, Some(_)) => {
+                same("the amount before", minor(data, "amount_before", self.currency)?, self.amount)?;
+            }
+            (Some(_), None) => {}
+            (None, None) => return self.made_after_refunds(left, after),
         }
-        same("the amount before", minor(data, "amount_before", self.currency)?, self.amount)?;
         let exact = if left == 0 {
             whole(0)
         } else {
@@ -295,7 +303,7 @@ impl Told {
             same("before rounding", fraction(data, "exact_minor_units")?, exact.clone())?;
             exact
         };
-        self.amount = self.bounded(&exact)?;
+        self.amount = if self.stopped_anew()? { 0 } else { self.bounded(&exact)? };
         same("after the refund", after, self.amount)
     }
 
@@ -320,26 +328,19 @@ impl Told {
         Ok(())
     }
 
-    fn priced_anew(&mut self, change: &Value) -> Found<()> {
-        same("the amount before", minor(change, "amount_before", self.currency)?, self.amount)?;
-        let after = minor(change, "amount_after", self.currency)?;
-        let calculation = &self.price.calculation;
-        let paid_in = currency(calculation, "conversion_currency")?;
-        let left = minor(change, "left", paid_in)?;
-        let all = minor(calculation, "conversion_amount", paid_in)?;
-        let sub_amount = minor(change, "sub_amount", paid_in)?;
-        self.set = None;
-        self.amount = self.worth;
-        if left != all || sub_amount != minor(calculation, "sub_amount", paid_in)? {
-            let exact = if left == 0 { whole(0) } else { self.left_of_it(left, sub_amount)? };
-            self.amount = self.bounded(&exact)?;
+    /// The price of a recalculation is told to its end: it comes to what the recalculation made of the line.
+    fn priced_anew(&mut self) -> Found<()> {
+        if self.stopped_anew()? {
+            self.amount = 0;
         }
-        // Stopped, or of a program that may keep what is refunded: only a refund tells.
-        let stopped = after == 0 && (left == 0 || change["status_after"] == "disapproved");
-        if stopped || (after == self.worth && !self.reverses) {
-            self.amount = after;
-        }
-        same("priced anew", after, self.amount)
+        let Some(change) = self.anew.take() else { return Ok(()) };
+        same("priced anew", minor(&change, "amount_after", self.currency)?, self.amount)
+    }
+
+    /// A rule stops the line in the recalculation that is being told, which shows in its status.
+    fn stopped_anew(&self) -> Found<bool> {
+        let Some(change) = &self.anew else { return Ok(false) };
+        Ok(change["status_after"] == "disapproved" && minor(change, "amount_after", self.currency)? == 0)
     }
 
     fn changed(&mut self, data: &Value) -> Found<()> {

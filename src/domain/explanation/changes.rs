@@ -13,7 +13,7 @@ use crate::domain::{
     program::RefundPolicy,
     rates::Fraction,
     reason::LineStatus,
-    refunds::{SetLine, exact_after},
+    refunds::{SetLine, exact_after, worth as worth_after},
 };
 
 /// What a line's amount follows from at a time.
@@ -24,6 +24,7 @@ struct Basis {
 
 pub(super) fn steps(story: &Story) -> Vec<Step> {
     let mut basis = Basis { pricing: story.pricing.clone(), set: None };
+    let mut refunded_before = story.refunded_before.is_some();
     let mut steps = Vec::new();
     for change in &story.changes {
         if let Some(pricing) = &change.pricing {
@@ -32,8 +33,8 @@ pub(super) fn steps(story: &Story) -> Vec<Step> {
         match (change.what, &change.refund) {
             (ChangeKind::Refunded, Some(refund)) => steps.push(refunded(story, change, refund, &basis)),
             // The word of one that also changed the status is that of the status.
-            _ if change.pricing.is_some() => steps.extend(recalculated(story, change)),
-            (ChangeKind::Recalculated, _) => steps.extend(recalculated(story, change)),
+            _ if change.pricing.is_some() => steps.extend(recalculated(story, change, refunded_before)),
+            (ChangeKind::Recalculated, _) => steps.extend(recalculated(story, change, refunded_before)),
             (ChangeKind::ConversionEdited, _) => steps.push(conversion_edited(story, change)),
             (ChangeKind::Review | ChangeKind::Refunded | ChangeKind::Edited, _) => {
                 steps.extend(changed(story, change));
@@ -44,6 +45,7 @@ pub(super) fn steps(story: &Story) -> Vec<Step> {
         {
             basis.set = Some(SetLine { amount: change.amount_after, left });
         }
+        refunded_before |= change.refund.is_some();
     }
     steps
 }
@@ -80,7 +82,7 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
         RefundPolicy::Keep => (" The program keeps commissions when a sale is refunded.".to_owned(), None),
         RefundPolicy::Reverse => {
             let sub_amount = change.sub_amount_after.unwrap_or_default();
-            (repriced(story, change, basis, sub_amount, left), Some(sub_amount))
+            (repriced(story, basis, sub_amount, left, change.amount_before), Some(sub_amount))
         }
     };
     let effect = if change.amount_before == change.amount_after {
@@ -127,8 +129,8 @@ pub(super) fn refunded_before(story: &Story, pricing: &Pricing, refunded: i64) -
     }
 }
 
-/// The price after a refund, as it can be worked out by hand.
-fn repriced(story: &Story, change: &Change, basis: &Basis, sub_amount: i64, left: i64) -> String {
+/// The price after a refund, which is never above `most`, as it can be worked out by hand.
+fn repriced(story: &Story, basis: &Basis, sub_amount: i64, left: i64, most: i64) -> String {
     if left == 0 {
         return " Nothing is left to pay a commission for.".to_owned();
     }
@@ -162,7 +164,7 @@ fn repriced(story: &Story, change: &Change, basis: &Basis, sub_amount: i64, left
     let rest = pricing.rest.filter(|rest| basis.set.is_none() && amount > *rest);
     let bound = match rest {
         Some(rest) => format!(" The caps had left {} for it.", money(story.currency, rest)),
-        None if amount > change.amount_before => " A refund never raises a commission.".to_owned(),
+        None if amount > most => " A refund never raises a commission.".to_owned(),
         None => String::new(),
     };
     format!("{part} {product}{bound}")
@@ -188,8 +190,8 @@ fn conversion_edited(story: &Story, change: &Change) -> Step {
     }
 }
 
-/// The line was priced anew: the steps of its price again, and what came of it.
-fn recalculated(story: &Story, change: &Change) -> Vec<Step> {
+/// The line was priced anew: what came of it, the steps of its price again, and what refunds take off that.
+fn recalculated(story: &Story, change: &Change, refunded_before: bool) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut said = vec![match change.amount_before == change.amount_after {
         true => format!("it stays {}", money(story.currency, change.amount_after)),
@@ -210,8 +212,56 @@ fn recalculated(story: &Story, change: &Change) -> Vec<Step> {
     });
     if let Some(pricing) = &change.pricing {
         steps.extend(price::steps(story, pricing));
+        if story.refund_policy == RefundPolicy::Reverse {
+            steps.extend(refunds_taken_off(story, change, pricing, refunded_before));
+        }
     }
     steps
+}
+
+/// A new price is that of the whole conversion: what had been refunded by then comes off it. A conversion of amount 0
+/// was refunded whole where there was a refund.
+fn refunds_taken_off(
+    story: &Story,
+    change: &Change,
+    pricing: &Pricing,
+    refunded_before: bool,
+) -> Option<Step> {
+    let paid_in = pricing.conversion_currency;
+    let (left, sub_amount) = (change.left_after?, change.sub_amount_after?);
+    let amount = pricing.conversion_amount;
+    let refunded = amount - left;
+    if refunded == 0 && (amount != 0 || !refunded_before) {
+        return None;
+    }
+    let head = if amount == 0 {
+        "The conversion had been refunded whole by then.".to_owned()
+    } else {
+        format!(
+            "{} of {} had been refunded by then; {} are left.",
+            money(paid_in, refunded),
+            money(paid_in, amount),
+            money(paid_in, left)
+        )
+    };
+    let basis = Basis { pricing: Some(pricing.clone()), set: None };
+    let why = repriced(story, &basis, sub_amount, left, i64::MAX);
+    // A line that a rule stops has a price and is worth nothing.
+    let stops = match worth_after(pricing, None, sub_amount, left) > change.amount_after {
+        true => " A rule stops it.",
+        false => "",
+    };
+    let exact = (left != 0).then(|| Fraction(exact_after(pricing, None, sub_amount, left)));
+    Some(Step {
+        step: StepKind::Refund,
+        text: format!("{head}{why}{stops} The commission is {}.", money(story.currency, change.amount_after)),
+        data: json!({
+            "at": change.at.to_string(), "refunded_in_all": paid_in.format(refunded), "left": paid_in.format(left),
+            "policy": story.refund_policy, "sub_amount": paid_in.format(sub_amount),
+            "conversion_currency": paid_in, "exact_minor_units": exact,
+            "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
+        }),
+    })
 }
 
 fn review_words(change: &Change) -> Option<&'static str> {

@@ -388,6 +388,87 @@ fn a_new_price_is_told_whatever_it_did_to_the_status() {
     );
 }
 
+/// The refund step after a sale was priced anew as `priced`, with this much left of it, and its `exact_minor_units`.
+fn taken_off(priced: &Story, amounts: (i64, i64), left: i64) -> (String, serde_json::Value) {
+    let mut sale = priced.clone();
+    let pricing = sale.pricing.clone();
+    let plain = Change { what: ChangeKind::Recalculated, refund: None, ..refund(amounts, 0, 0, left) };
+    sale.changes = vec![Change { pricing, ..plain }];
+    let steps = explain(&sale);
+    let calculated = steps.iter().rposition(|step| step.step == StepKind::Calculation).unwrap();
+    let step = &steps[calculated + 1];
+    assert_eq!(step.step, StepKind::Refund, "{steps:?}");
+    assert_eq!(step.data["amount_after"], sale.currency.format(amounts.1));
+    assert_eq!(step.data["left"], sale.currency.format(left));
+    (step.text.clone(), step.data["exact_minor_units"].clone())
+}
+
+#[test]
+fn what_was_refunded_comes_off_a_new_price() {
+    let sale = story(percent("20"), 10_000, "USD");
+    assert_eq!(
+        taken_off(&sale, (600, 1200), 6000),
+        (
+            "40.00 USD of 100.00 USD had been refunded by then; 60.00 USD are left. 20 % of 60.00 USD is 12.00 USD \
+             exactly, without rounding. The commission is 12.00 USD."
+                .to_owned(),
+            json!("1200")
+        )
+    );
+    let nothing = (
+        "100.00 USD of 100.00 USD had been refunded by then; 0.00 USD are left. Nothing is left to pay a commission \
+         for. The commission is 0.00 USD."
+            .to_owned(),
+        json!(null),
+    );
+    assert_eq!(taken_off(&sale, (0, 0), 0), nothing);
+    assert_eq!(
+        taken_off(&story(Price::Fixed { value: 500 }, 3000, "USD"), (200, 333), 2000),
+        (
+            "10.00 USD of 30.00 USD had been refunded by then; 20.00 USD are left. 5.00 USD times 20.00 / 30.00 is \
+             3.33333333333333… USD, rounded to 3.33 USD. The commission is 3.33 USD."
+                .to_owned(),
+            json!("1000/3")
+        )
+    );
+    let mut capped = sale.clone();
+    capped.pricing.as_mut().unwrap().rest = Some(700);
+    assert_eq!(
+        taken_off(&capped, (600, 700), 6000).0,
+        "40.00 USD of 100.00 USD had been refunded by then; 60.00 USD are left. 20 % of 60.00 USD is 12.00 USD \
+         exactly, without rounding. The caps had left 7.00 USD for it. The commission is 7.00 USD."
+    );
+    assert_eq!(
+        taken_off(&sale, (600, 0), 6000).0,
+        "40.00 USD of 100.00 USD had been refunded by then; 60.00 USD are left. 20 % of 60.00 USD is 12.00 USD \
+         exactly, without rounding. A rule stops it. The commission is 0.00 USD."
+    );
+    let mut lead = story(Price::Fixed { value: 500 }, 0, "USD");
+    (lead.refunded_before, lead.made_amount) = (Some(0), 0);
+    assert_eq!(
+        taken_off(&lead, (0, 0), 0).0,
+        "The conversion had been refunded whole by then. Nothing is left to pay a commission for. The commission is \
+         0.00 USD."
+    );
+}
+
+#[test]
+fn nothing_comes_off_a_new_price_where_no_refund_takes_its_part() {
+    let refunds = |amount, left, policy| {
+        let mut sale = story(percent("20"), amount, "USD");
+        let (pricing, worth) = (sale.pricing.clone(), sale.amount);
+        sale.refund_policy = policy;
+        let plain =
+            Change { what: ChangeKind::Recalculated, refund: None, ..refund((600, worth), 0, 0, left) };
+        sale.changes = vec![Change { pricing, ..plain }];
+        explain(&sale).into_iter().filter(|step| step.step == StepKind::Refund).count()
+    };
+    assert_eq!(refunds(10_000, 6000, RefundPolicy::Reverse), 1);
+    assert_eq!(refunds(10_000, 6000, RefundPolicy::Keep), 0);
+    assert_eq!(refunds(10_000, 10_000, RefundPolicy::Reverse), 0);
+    assert_eq!(refunds(0, 0, RefundPolicy::Reverse), 0);
+}
+
 #[test]
 fn a_line_of_a_recalculation_tells_what_had_been_refunded() {
     let mut sale = story(percent("10"), 4990, "USD");
