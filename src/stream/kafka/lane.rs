@@ -244,11 +244,11 @@ impl Lane {
         }
     }
 
-    /// How long nothing can be late: until the oldest batch is, or for part of the time that one has which is yet to come.
+    /// How long nothing can be late: until the oldest batch is, or for as long as one has that is yet to come.
     pub(super) fn until_late(&self) -> Duration {
         let time = self.spool_after();
         let oldest = self.lock().under_way.front().map(|batch| time.saturating_sub(batch.since.elapsed()));
-        oldest.unwrap_or(time).min(time / 4)
+        oldest.unwrap_or(time)
     }
 
     /// Looks after what is under way; for the lane's thread, when something can be late.

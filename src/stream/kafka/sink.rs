@@ -42,6 +42,9 @@ use crate::{
 /// How long a producer is polled at least before what is late is looked for.
 const TICK: Duration = Duration::from_millis(20);
 
+/// And at most, so that the end of a lane is noticed.
+const LONGEST_TICK: Duration = Duration::from_millis(100);
+
 /// Above whole milliseconds by so much: the binding waits in whole ones and spins through what is left of the last.
 const POLL_SLACK: Duration = Duration::from_micros(50);
 
@@ -197,7 +200,7 @@ impl EventSink for KafkaSink {
 /// Polls the producers of a lane, one after the other, until the lane ends.
 fn attend(lane: &Arc<Lane>, mut producer: Arc<Producer>) {
     loop {
-        let wait = lane.until_late().max(TICK).as_millis();
+        let wait = lane.until_late().clamp(TICK, LONGEST_TICK).as_millis();
         producer.poll(Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX)) + POLL_SLACK);
         match lane.tick() {
             Next::GoOn => {}
