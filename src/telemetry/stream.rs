@@ -3,7 +3,7 @@
 //! | series | meaning |
 //! |---|---|
 //! | `waypost_spool_append_seconds` | from the hand-over of records to their durability, refused ones left out |
-//! | `waypost_spool_commits_total{outcome}` | transactions that were tried; `failed` pages |
+//! | `waypost_spool_commits_total{outcome}` | transactions that were tried, to append or to forget; `failed` pages |
 //! | `waypost_spool_events_total{topic,outcome}` | what became of the events that were handed over |
 //! | `waypost_spool_events{topic}` | events stored and not yet forgotten |
 //! | `waypost_spool_bytes{topic}` | their compressed bytes |

@@ -12,9 +12,13 @@
 //!   frame            see `format`
 //! ```
 //! One transaction holds a whole group commit. Space of forgotten batches is used again; the file keeps the greatest
-//! size that it had, which `max_bytes` bounds.
+//! size that it had, which `max_bytes` bounds. Only where the disk has no room left is an empty file made small again.
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use rusqlite::{
     Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, named_params,
@@ -40,6 +44,16 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// After a WAL that a stuck reader let grow was copied into the file, it is cut to this.
 const WAL_KEPT_BYTES: i64 = 64 << 20;
+
+/// Batches that one transaction forgets at most. It writes a page for each thousand pages that become free: of the
+/// greatest batches that is some hundred, which fits in the reserve and holds up no append.
+const MOST_FORGOTTEN: i64 = 5_000;
+
+/// SQLite's greatest number of pages, which is its default too.
+const ANY_PAGES: i64 = 0xffff_fffe;
+
+/// A file and a WAL that are smaller together are not worth making smaller.
+const SMALL_BYTES: u64 = 512 << 10;
 
 const SCHEMA: &str = "
 CREATE TABLE topic (
@@ -70,6 +84,7 @@ struct Statements {
     first: &'static str,
     last: &'static str,
     holds: &'static str,
+    step: &'static str,
     count_before: &'static str,
     delete_before: &'static str,
     read: &'static str,
@@ -90,6 +105,11 @@ macro_rules! statements {
                 " ORDER BY first_offset DESC LIMIT 1"
             ),
             holds: concat!("SELECT MAX(first_offset) FROM ", $table, " WHERE first_offset <= ?1"),
+            step: concat!(
+                "SELECT first_offset FROM ",
+                $table,
+                " WHERE first_offset < ?1 ORDER BY first_offset LIMIT 1 OFFSET ?2"
+            ),
             count_before: concat!(
                 "SELECT COALESCE(SUM(events), 0), COALESCE(SUM(LENGTH(frame)), 0) FROM ",
                 $table,
@@ -224,14 +244,19 @@ impl Database {
         Ok((next_offset(&tx, topic)?, last))
     }
 
-    /// Appends all batches and applies the marks of trimming (one per topic, 0 for none), all or nothing and durable
-    /// on return. Answers with what the file holds then.
+    /// Applies the marks of trimming (one per topic, 0 for none) and appends all batches, all or nothing and durable
+    /// on return. Answers with what the file holds then. Where there is much to forget, it forgets the beginning:
+    /// [`TopicStats::consumed`] is below the mark then.
     pub(super) fn commit(
         &mut self,
         batches: &mut [Unsealed],
         marks: [i64; 2],
     ) -> rusqlite::Result<[TopicStats; 2]> {
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // First: what becomes free can take the batches.
+        for topic in Topic::ALL {
+            trim(&tx, topic, marks[topic.index()])?;
+        }
         for batch in batches {
             let topic = batch.topic();
             let first = next_offset(&tx, topic)?;
@@ -249,9 +274,6 @@ impl Database {
             )?
             .execute(named_params! { ":events": events, ":bytes": frame.len() as i64, ":id": key(topic) })?;
         }
-        for topic in Topic::ALL {
-            trim(&tx, topic, marks[topic.index()])?;
-        }
         let stats = stats(&tx)?;
         tx.commit()?;
         Ok(stats)
@@ -259,15 +281,48 @@ impl Database {
 
     /// Forgets the batches of `topic` that lie wholly before `mark`.
     pub(super) fn trim(&mut self, topic: Topic, mark: i64) -> rusqlite::Result<()> {
-        let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        trim(&tx, topic, mark)?;
-        tx.commit()
+        loop {
+            let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let done = trim(&tx, topic, mark)?;
+            tx.commit()?;
+            if done {
+                return Ok(());
+            }
+        }
     }
 
-    /// Copies what it can of the WAL into the file without waiting for readers, so that the WAL is used from its
-    /// beginning again.
+    /// Copies what it can of the WAL into the file without waiting for readers. When that is all, the WAL is used from
+    /// its beginning again.
     pub(super) fn checkpoint(&self) -> rusqlite::Result<()> {
         self.connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    }
+
+    /// By how many bytes the file has to grow before it holds what the WAL has.
+    pub(super) fn growth(&self, path: &Path) -> rusqlite::Result<u64> {
+        let bytes: i64 = self
+            .connection
+            .prepare_cached("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?
+            .query_row([], |row| row.get(0))?;
+        Ok(bytes.unsigned_abs().saturating_sub(length(path)))
+    }
+
+    /// Whether appends may make the file greater, or have to do with the pages that forgotten batches have left. They
+    /// fail with `SQLITE_FULL` when there are none.
+    pub(super) fn may_grow(&self, may: bool) -> rusqlite::Result<()> {
+        // SQLite takes no fewer than there are.
+        let pages = if may { ANY_PAGES } else { 1 };
+        self.connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))
+    }
+
+    /// Gives the room of a file without batches back to the disk; false when that is little. It takes some pages in the
+    /// WAL and in memory.
+    pub(super) fn shrink(&self, path: &Path) -> rusqlite::Result<bool> {
+        if length(path) + length(&wal(path)) < SMALL_BYTES {
+            return Ok(false);
+        }
+        self.connection.pragma_update(None, "temp_store", "MEMORY")?;
+        self.connection.execute_batch("VACUUM")?;
+        self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(true))
     }
 
     /// What the file holds, seen at one moment.
@@ -361,6 +416,18 @@ impl Database {
     }
 }
 
+/// SQLite's name for the WAL of a file.
+fn wal(path: &Path) -> PathBuf {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    wal.into()
+}
+
+/// The bytes of a file, 0 without one. Asked by name: opening and closing the file beside SQLite would end its locks.
+fn length(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |found| found.len())
+}
+
 /// The key of a topic's row.
 const fn key(topic: Topic) -> i64 {
     match topic {
@@ -399,15 +466,20 @@ fn stats(tx: &Transaction<'_>) -> rusqlite::Result<[TopicStats; 2]> {
     Ok(stats)
 }
 
-fn trim(tx: &Transaction<'_>, topic: Topic, mark: i64) -> rusqlite::Result<()> {
+/// Forgets what lies before `mark`, as much as one transaction should. Whether that is all.
+fn trim(tx: &Transaction<'_>, topic: Topic, mark: i64) -> rusqlite::Result<bool> {
     let (head, consumed): (i64, i64) = tx
         .prepare_cached("SELECT next_offset, consumed FROM topic WHERE id = ?1")?
         .query_row([key(topic)], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let mark = mark.min(head);
     if mark <= consumed {
-        return Ok(());
+        return Ok(true);
     }
     let sql = statements(topic);
+    let step: Option<i64> =
+        tx.prepare_cached(sql.step)?.query_row([mark, MOST_FORGOTTEN], |row| row.get(0)).optional()?;
+    let done = step.is_none();
+    let mark = step.unwrap_or(mark);
     // The batch that holds the mark stays until its last event is consumed.
     let keep: Option<i64> = if mark == head {
         Some(head)
@@ -424,7 +496,7 @@ fn trim(tx: &Transaction<'_>, topic: Topic, mark: i64) -> rusqlite::Result<()> {
         "UPDATE topic SET consumed = ?1, events = events - ?2, bytes = bytes - ?3 WHERE id = ?4",
     )?
     .execute(params![mark, events, bytes, key(topic)])?;
-    Ok(())
+    Ok(done)
 }
 
 /// What a failed read means to a reader: a page or a row that makes no sense is damage, all else may pass.

@@ -11,6 +11,8 @@
 //! - What is handed out is what was appended, in order. A batch that fails its checksum, is missing or is not where it
 //!   belongs is [`SourceError::Damaged`](super::SourceError::Damaged), and the reader stays there.
 //! - The file holds at most `max_bytes` of compressed batches, and clicks leave a tenth of that to conversions.
+//! - What is consumed can be forgotten on a full disk too: a reserve beside the file, which appends leave alone, is
+//!   given up for it and made again when there is room. An empty log gives its own room back for that.
 //! - Appending never blocks the caller: what does not fit is refused with [`AppendError::Full`] at once.
 //!
 //! Beyond that: bytes that a failing disk changes after the sync are found by checksum in the file. In the part of the
@@ -50,12 +52,16 @@ mod database;
 mod format;
 mod queue;
 mod reader;
+mod reserve;
 mod writer;
 
 use database::Database;
 use queue::{GroupLimits, Queue};
 pub use reader::{SpoolEnd, SpoolSource};
+use reserve::Reserve;
 use writer::Writer;
+
+use rusqlite::{ErrorCode, ffi};
 
 use super::{Append, AppendDone, AppendError, Durability, EventSink, Record, Topic};
 use crate::{
@@ -92,6 +98,27 @@ impl SpoolError {
             _ => Self::Failed { path: path.to_owned(), source },
         }
     }
+
+    fn lacks_room(&self) -> bool {
+        matches!(self, Self::Failed { source, .. } if lacks_room(source))
+    }
+}
+
+/// Whether room on the disk may help. A quota reads as a failed write, and so does a file system that looks for a
+/// place only when it syncs.
+fn lacks_room(error: &rusqlite::Error) -> bool {
+    error.sqlite_error().is_some_and(|error| {
+        error.code == ErrorCode::DiskFull
+            || matches!(
+                error.extended_code,
+                ffi::SQLITE_CANTOPEN
+                    | ffi::SQLITE_IOERR_WRITE
+                    | ffi::SQLITE_IOERR_FSYNC
+                    | ffi::SQLITE_IOERR_TRUNCATE
+                    | ffi::SQLITE_IOERR_SHMOPEN
+                    | ffi::SQLITE_IOERR_SHMSIZE
+            )
+    })
 }
 
 /// What is kept of one topic.
@@ -144,7 +171,11 @@ impl Spool {
     ///
     /// `path` wins over the one in `settings`, which may be empty. The folder has to be there.
     pub fn open(settings: &SpoolSettings, path: &Path, metrics: StreamMetrics) -> Result<Self, SpoolError> {
-        let database = Database::create(path)?;
+        let reserve = Reserve::of(path, settings.max_bytes);
+        let database = match Database::create(path) {
+            Err(error) if error.lacks_room() && reserve.give_up() => Database::create(path)?,
+            other => other?,
+        };
         let stats = database.stats().map_err(SpoolError::at(path))?;
         let queue = Arc::new(Queue::new(settings.max_bytes, stats));
         metrics.max_bytes.set(settings.max_bytes as f64);
@@ -152,7 +183,8 @@ impl Spool {
             events: settings.commit_events.max(1),
             wait: Duration::from_millis(settings.commit_ms),
         };
-        let writer = Writer::new(Arc::clone(&queue), path.to_owned(), database, limits, metrics.clone());
+        let writer =
+            Writer::new(Arc::clone(&queue), path.to_owned(), database, reserve, limits, metrics.clone());
         writer.show(&stats);
         let thread = thread::Builder::new()
             .name("spool".to_owned())

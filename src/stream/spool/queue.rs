@@ -194,6 +194,11 @@ impl Queue {
         (state.stats, state.failing)
     }
 
+    /// Whether somebody waits for a commit.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.lock().waiting.is_empty()
+    }
+
     pub(super) fn max_bytes(&self) -> u64 {
         self.max_bytes
     }

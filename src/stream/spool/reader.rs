@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, VecDeque},
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{SpoolError, database::Database, queue::Queue};
+use super::{SpoolError, database::Database, lacks_room, queue::Queue, reserve};
 use crate::stream::{Assignment, Delivery, EndOfLog, Ends, EventSource, SourceError, Topic};
 
 /// How often a reader looks at a file that another process writes.
@@ -30,6 +30,7 @@ const MOST_AT_ONCE: usize = 10_000;
 #[derive(Debug)]
 pub struct SpoolSource {
     topic: Topic,
+    path: PathBuf,
     database: Arc<Mutex<Database>>,
     /// The writer, when it is in this process: it wakes this reader and does the forgetting.
     writer: Option<(Arc<Queue>, watch::Receiver<i64>)>,
@@ -51,7 +52,8 @@ impl SpoolSource {
             (queue, head)
         });
         let database = Arc::new(Mutex::new(Database::open(path)?));
-        Ok(Self { topic, database, writer, position: 0, ready: VecDeque::new(), held: false })
+        let path = path.to_owned();
+        Ok(Self { topic, path, database, writer, position: 0, ready: VecDeque::new(), held: false })
     }
 
     /// Waits for a commit, for `most` at most.
@@ -154,7 +156,8 @@ impl EventSource for SpoolSource {
     }
 
     /// Beside the writer this is a note to it, applied within a tenth of a second. In another process, and when the
-    /// writer has ended, it is a small transaction of its own. A note that is lost only means that more is kept.
+    /// writer has ended, it is a small transaction of its own, which may take the room of the log's reserve. A note that
+    /// is lost only means that more is kept.
     async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         Self::only_partition(partition)?;
         if offset > self.position {
@@ -165,9 +168,15 @@ impl EventSource for SpoolSource {
         if self.writer.as_ref().is_some_and(|(queue, _)| queue.mark(self.topic, offset)) {
             return Ok(());
         }
-        let topic = self.topic;
+        let (topic, path) = (self.topic, self.path.clone());
         let trim = move |database: &mut Database| {
-            database.trim(topic, offset).map_err(|error| SourceError::Failed(error.to_string()))
+            let trimmed = match database.trim(topic, offset) {
+                Err(error) if lacks_room(&error) && reserve::give_up(&path) => {
+                    database.trim(topic, offset).and_then(|()| database.checkpoint())
+                }
+                other => other,
+            };
+            trimmed.map_err(|error| SourceError::Failed(error.to_string()))
         };
         on_file(&self.database, trim).await
     }

@@ -1,12 +1,29 @@
 //! The writer: one thread, one group of appends after the other, one commit and so one fsync for each.
+//!
+//! # On a full disk
+//! A commit writes to the WAL, and the WAL can be used from its beginning again only when all of it is in the file. So
+//! a log would be stuck for good whose file cannot grow by what its WAL has. That may never be more than the
+//! [`Reserve`] can give:
+//! - while the reserve is there, the WAL is copied whenever the file has to grow by half of the reserve for it;
+//! - while it is not, and while the WAL could not be copied, appends get only pages that the file has already.
+//!
+//! A commit that finds no room is tried again with the WAL copied. When it is to forget something and there is still
+//! none, the reserve goes, and comes back as soon as it fits: at the latest when the log is empty, whose file is made
+//! small where room is short.
 
-use std::{mem, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io, mem,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{
     SpoolError, TopicStats,
     database::Database,
     format::Unsealed,
     queue::{GroupLimits, Queue, Waiting, Work},
+    reserve::Reserve,
     topic_metrics,
 };
 use crate::{
@@ -16,11 +33,14 @@ use crate::{
 };
 
 /// Bytes of frames after which the WAL is copied into the file: with the pages around them about as many as by
-/// SQLite's own default of 1,000 pages.
+/// SQLite's own default of 1,000 pages. Less where the reserve is small, and so the disk.
 const CHECKPOINT_BYTES: u64 = 3 << 20;
 
 /// As many commits with so little in them that [`CHECKPOINT_BYTES`] is long in coming; each takes a few pages.
 const CHECKPOINT_COMMITS: u64 = 250;
+
+/// How often the reserve is looked at, and how long after a failure forgetting is tried again without an append.
+const TEND_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -28,10 +48,20 @@ pub(super) struct Writer {
     path: PathBuf,
     /// None after a failure: what the file holds has to be read anew before anything is added.
     database: Option<Database>,
+    reserve: Reserve,
     limits: GroupLimits,
     metrics: StreamMetrics,
-    /// The last commit failed, or a look after it. Logged when it changes, not ten times a second.
+    /// The last commit failed, or a look at the file. Logged when it changes, not ten times a second.
     broken: bool,
+    /// What is consumed could not be forgotten, and not before then. Logged as well.
+    stuck: Option<Instant>,
+    /// The reserve is not there and cannot be made. Logged as well.
+    bare: bool,
+    /// What the WAL has found no room in the file. Logged as well.
+    crowded: bool,
+    /// Whether appends may make the file greater.
+    growing: bool,
+    tended: Option<Instant>,
     bytes_since_checkpoint: u64,
     commits_since_checkpoint: u64,
 }
@@ -50,6 +80,7 @@ impl Writer {
         queue: Arc<Queue>,
         path: PathBuf,
         database: Database,
+        reserve: Reserve,
         limits: GroupLimits,
         metrics: StreamMetrics,
     ) -> Self {
@@ -57,9 +88,15 @@ impl Writer {
             queue,
             path,
             database: Some(database),
+            reserve,
             limits,
             metrics,
             broken: false,
+            stuck: None,
+            bare: false,
+            crowded: false,
+            growing: true,
+            tended: None,
             bytes_since_checkpoint: 0,
             commits_since_checkpoint: 0,
         }
@@ -69,21 +106,33 @@ impl Writer {
     pub(super) fn run(mut self) {
         let _abandon = Abandon(Arc::clone(&self.queue));
         loop {
+            self.tend();
             match self.queue.next(self.limits) {
-                Work::Commit(group) => {
-                    self.commit(group);
-                    if self.bytes_since_checkpoint >= CHECKPOINT_BYTES
-                        || self.commits_since_checkpoint >= CHECKPOINT_COMMITS
-                    {
-                        self.checkpoint();
-                    }
-                }
+                Work::Commit(group) => self.commit(group),
                 Work::Look => self.look(),
                 Work::End => break,
+            }
+            if self.is_checkpoint_due() {
+                self.checkpoint();
             }
         }
         self.look();
         self.checkpoint();
+    }
+
+    fn is_checkpoint_due(&mut self) -> bool {
+        if self.commits_since_checkpoint == 0 {
+            return false;
+        }
+        self.bytes_since_checkpoint >= self.reserve.part_of(CHECKPOINT_BYTES)
+            || self.commits_since_checkpoint >= self.reserve.part_of(CHECKPOINT_COMMITS)
+            // Without an answer nothing is committed either.
+            || self.growth().is_ok_and(|growth| growth > self.reserve.room_of_growth())
+    }
+
+    fn growth(&mut self) -> Result<u64, SpoolError> {
+        let path = self.path.clone();
+        self.with_database(|database| database.growth(&path))
     }
 
     /// Makes a group durable and answers it. Nothing is acknowledged unless the commit that holds it came back well.
@@ -95,21 +144,18 @@ impl Writer {
         let mut batches: Vec<Unsealed> =
             Topic::ALL.into_iter().filter_map(|topic| Unsealed::new(topic, payloads(topic))).collect();
         let marks = self.queue.marks();
-        let stored = self.with_database(|database| database.commit(&mut batches, marks));
+        let stored = self.store(&mut batches, marks);
         let outcome = match stored {
             Ok(stats) => {
-                self.metrics.commits.increment(1);
                 if mem::take(&mut self.broken) {
                     tracing::info!("the event log can be written again");
                 }
-                self.bytes_since_checkpoint += batches.iter().map(Unsealed::bytes).sum::<u64>();
-                self.commits_since_checkpoint += 1;
+                self.forgotten();
                 self.queue.finished(&group, Some(stats));
                 self.show(&stats);
                 Ok(Durability::Local)
             }
             Err(error) => {
-                self.metrics.failed_commits.increment(1);
                 self.report(&error);
                 self.queue.finished(&group, None);
                 Err(AppendError::Failed)
@@ -130,14 +176,28 @@ impl Writer {
     /// Applies the marks of the readers, and sees what another process has forgotten.
     fn look(&mut self) {
         let marks = self.queue.marks();
-        let (known, _) = self.queue.observed();
-        let trims = known.iter().any(|topic| marks[topic.topic.index()] > topic.consumed);
-        let seen = self.with_database(
-            |database| {
-                if trims { database.commit(&mut [], marks) } else { database.stats() }
-            },
-        );
-        match seen {
+        while self.forgets(marks) && self.stuck.is_none_or(|since| since.elapsed() >= TEND_EVERY) {
+            match self.store(&mut [], marks) {
+                Ok(stats) => {
+                    self.forgotten();
+                    self.queue.observe(stats);
+                }
+                Err(error) => {
+                    if self.stuck.replace(Instant::now()).is_none() {
+                        tracing::error!(
+                            %error,
+                            "the event log cannot forget what is consumed: it stays full, and hands it out again at \
+                             the next start"
+                        );
+                    }
+                }
+            }
+            // Much is forgotten in parts, with the appends that come in between.
+            if self.queue.is_waited_for() {
+                break;
+            }
+        }
+        match self.with_database(|database| database.stats()) {
             Ok(stats) => {
                 self.queue.observe(stats);
                 self.show(&stats);
@@ -146,11 +206,133 @@ impl Writer {
         }
     }
 
+    /// Whether something that is kept has been consumed.
+    fn forgets(&self, marks: [i64; 2]) -> bool {
+        let (known, _) = self.queue.observed();
+        known.iter().any(|topic| marks[topic.topic.index()].min(topic.next_offset) > topic.consumed)
+    }
+
+    fn forgotten(&mut self) {
+        if self.stuck.take().is_some() {
+            tracing::info!("the event log can forget what is consumed again");
+        }
+    }
+
+    /// Commits `batches` and applies `marks`, with the room that can be made for it. Counts its outcome.
+    fn store(&mut self, batches: &mut [Unsealed], marks: [i64; 2]) -> Result<[TopicStats; 2], SpoolError> {
+        let stored = self.try_to_store(batches, marks);
+        if stored.is_ok() {
+            self.metrics.commits.increment(1);
+            self.bytes_since_checkpoint += batches.iter().map(Unsealed::bytes).sum::<u64>();
+            self.commits_since_checkpoint += 1;
+        } else {
+            self.metrics.failed_commits.increment(1);
+        }
+        stored
+    }
+
+    fn try_to_store(
+        &mut self,
+        batches: &mut [Unsealed],
+        marks: [i64; 2],
+    ) -> Result<[TopicStats; 2], SpoolError> {
+        match self.with_database(|database| database.commit(batches, marks)) {
+            Err(error) if error.lacks_room() => {}
+            other => return other,
+        }
+        self.checkpoint();
+        let error = match self.with_database(|database| database.commit(batches, marks)) {
+            Err(error) if error.lacks_room() => error,
+            other => return other,
+        };
+        if !self.forgets(marks) {
+            // An empty file may have taken the room that the WAL needs.
+            if !self.shrink() {
+                return Err(error);
+            }
+            return self.with_database(|database| database.commit(batches, marks));
+        }
+        if !self.reserve.give_up() {
+            return Err(error);
+        }
+        self.grow(false);
+        tracing::warn!("the disk is full: the event log gives its reserve up to forget what is consumed");
+        let stats = self.with_database(|database| database.commit(&mut [], marks))?;
+        self.checkpoint();
+        if batches.is_empty() {
+            return Ok(stats);
+        }
+        self.with_database(|database| database.commit(batches, marks))
+    }
+
     /// Readers and commits do without it: a failure only means that the WAL grows.
     fn checkpoint(&mut self) {
         (self.bytes_since_checkpoint, self.commits_since_checkpoint) = (0, 0);
-        if let Err(error) = self.with_database(|database| database.checkpoint()) {
-            tracing::warn!(%error, "the write-ahead log of the event log cannot be copied into it");
+        match self.with_database(|database| database.checkpoint()) {
+            Ok(()) => self.crowded = false,
+            Err(error) => {
+                if !mem::replace(&mut self.crowded, true) {
+                    tracing::warn!(%error, "the write-ahead log of the event log cannot be copied into it");
+                }
+                self.grow(false);
+            }
+        }
+    }
+
+    /// Sees to the reserve, and to what appends may do with it or without.
+    fn tend(&mut self) {
+        if self.tended.is_some_and(|last| last.elapsed() < TEND_EVERY) {
+            return;
+        }
+        self.tended = Some(Instant::now());
+        if self.crowded {
+            self.checkpoint();
+        }
+        let made = if self.reserve.is_whole() { Ok(()) } else { self.make_reserve() };
+        match &made {
+            Ok(()) => {
+                if mem::take(&mut self.bare) {
+                    tracing::info!("the event log has its reserve again");
+                }
+            }
+            Err(error) => {
+                if !mem::replace(&mut self.bare, true) {
+                    tracing::warn!(
+                        %error,
+                        "the disk has no room for the reserve of the event log: its file does not grow until it has"
+                    );
+                }
+            }
+        }
+        self.grow(made.is_ok() && !self.crowded);
+    }
+
+    fn make_reserve(&mut self) -> io::Result<()> {
+        let made = self.reserve.make();
+        if made.is_ok() || !self.shrink() { made } else { self.reserve.make() }
+    }
+
+    /// Gives the room of an empty log back to the disk. False when it is not empty or has taken little.
+    fn shrink(&mut self) -> bool {
+        if self.queue.observed().0.iter().any(|topic| topic.events > 0) {
+            return false;
+        }
+        let path = self.path.clone();
+        match self.with_database(|database| database.shrink(&path)) {
+            Ok(shrunk) => shrunk,
+            Err(error) => {
+                tracing::debug!(%error, "the file of the event log cannot be made smaller");
+                false
+            }
+        }
+    }
+
+    fn grow(&mut self, may: bool) {
+        if may == mem::replace(&mut self.growing, may) {
+            return;
+        }
+        if let Err(error) = self.with_database(|database| database.may_grow(may)) {
+            tracing::debug!(%error, "the event log cannot be told whether to grow");
         }
     }
 
@@ -162,7 +344,11 @@ impl Writer {
     ) -> Result<T, SpoolError> {
         let mut database = match self.database.take() {
             Some(database) => database,
-            None => Database::reopen(&self.path)?,
+            None => {
+                let database = Database::reopen(&self.path)?;
+                database.may_grow(self.growing).map_err(SpoolError::at(&self.path))?;
+                database
+            }
         };
         let done = work(&mut database).map_err(SpoolError::at(&self.path))?;
         self.database = Some(database);

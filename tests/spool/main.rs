@@ -1,7 +1,11 @@
-//! The embedded event log from outside: what is acknowledged is there, in order, whatever happens to the process or
-//! to the bytes; what is damaged is never handed out.
+//! The embedded event log from outside: what is acknowledged is there, in order, whatever happens to the process, to
+//! the bytes or to the room on the disk; what is damaged is never handed out.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "../faults/disk.rs"]
+mod disk;
+mod full_disk;
 
 use std::{
     env, fs,
@@ -530,9 +534,9 @@ fn child_that_appends() {
     }
 }
 
-fn start_child(path: &Path) -> Child {
+fn start_child(name: &str, path: &Path) -> Child {
     Command::new(env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "child_that_appends", "--nocapture"])
+        .args(["--ignored", "--exact", name, "--nocapture"])
         .env(CHILD_PATH, path)
         .stdout(Stdio::piped())
         .spawn()
@@ -546,7 +550,7 @@ fn a_killed_process_loses_nothing_acknowledged() {
     let runtime = Runtime::new().unwrap();
     let mut acknowledged = 0;
     for round in 1..=10 {
-        let mut child = start_child(&path);
+        let mut child = start_child("child_that_appends", &path);
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut heard = 0;
         for line in lines {
