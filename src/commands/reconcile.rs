@@ -69,7 +69,7 @@ fn describe(stream: &StreamReport) -> String {
         outcomes.join(", ")
     );
     for (first, last) in &stream.gaps {
-        text.push_str(&format!("\n    missing {first} to {last}: under way or lost"));
+        text.push_str(&format!("\n    missing {first} to {last}: under way, refused with 503, or lost"));
     }
     if !stream.ended {
         text.push_str(&format!(

@@ -2,6 +2,8 @@
 //! SQLite a day is its rows.
 //!
 //! There is no default partition: rows in it would stand in the way of the partition that is theirs.
+//!
+//! The last day that was forgotten is noted with it, so that rows which are away for another reason are noticed.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +12,12 @@ use sea_orm::{
     QuerySelect, Statement,
 };
 
-use super::{Store, entities::click, is_postgres, postgres};
+use super::{
+    Store,
+    entities::click,
+    is_postgres, postgres,
+    sequences::{self, Sequence},
+};
 
 /// How long a partition that is to be dropped waits for its readers. Writers queue up behind it meanwhile.
 const DROP_PATIENCE: &str = "1s";
@@ -67,6 +74,7 @@ pub async fn forget_oldest_before(store: &Store, limit: i32) -> Result<Option<Fo
     let Some(day) = oldest_row_before(store, limit).await? else { return Ok(None) };
     let tx = store.begin().await?;
     let deleted = click::Entity::delete_many().filter(click::Column::Day.eq(day)).exec(&tx).await?;
+    note_forgotten(&tx, day).await?;
     tx.commit().await?;
     Ok(Some(Forgotten { day, clicks: Some(deleted.rows_affected) }))
 }
@@ -79,8 +87,32 @@ async fn drop_oldest_before(store: &Store, limit: i32) -> Result<Option<Forgotte
         return Ok(None);
     };
     tx.execute_unprepared(&format!("DROP TABLE {}", name(day))).await?;
+    note_forgotten(&tx, day).await?;
     tx.commit().await?;
     Ok(Some(Forgotten { day, clicks: None }))
+}
+
+async fn note_forgotten(tx: &DatabaseTransaction, day: i32) -> Result<(), DbErr> {
+    // The row may not be there yet.
+    sequences::skip(tx, Sequence::ForgottenDay, 0).await?;
+    sequences::raise(tx, Sequence::ForgottenDay, i64::from(day)).await
+}
+
+/// The last day whose clicks were forgotten; `None` before the first. Days after it are whole.
+pub async fn last_forgotten(db: &impl ConnectionTrait) -> Result<Option<i32>, DbErr> {
+    let day = sequences::last(db, Sequence::ForgottenDay).await?;
+    Ok(i32::try_from(day).ok().filter(|day| *day > 0))
+}
+
+/// Whether the day's partition has been dropped by now. A reader that began before may not see that the day was
+/// forgotten, but it finds the rows gone: dropping a table waits for no snapshot. Never on SQLite.
+pub async fn has_gone(db: &impl ConnectionTrait, day: i32) -> Result<bool, DbErr> {
+    if !is_postgres(db) {
+        return Ok(false);
+    }
+    let sql = format!("SELECT to_regclass('{}') IS NULL AS gone", name(day));
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await?;
+    row.map_or(Ok(false), |row| row.try_get("", "gone"))
 }
 
 async fn oldest_row_before(store: &Store, limit: i32) -> Result<Option<i32>, DbErr> {

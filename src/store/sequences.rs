@@ -1,5 +1,5 @@
 //! Numbers that are given out once: ids of programs, affiliates and links, versions of catalog records, loads of
-//! exchange rates.
+//! exchange rates. And one that only grows: the last day whose clicks were forgotten.
 //!
 //! The row is locked until the transaction ends, so numbers become visible in the order in which they were given.
 
@@ -19,6 +19,8 @@ pub enum Sequence {
     Link,
     CatalogVersion,
     RateLoad,
+    /// In days since 1970-01-01.
+    ForgottenDay,
 }
 
 impl Sequence {
@@ -33,6 +35,7 @@ impl Sequence {
             Self::Link => "link",
             Self::CatalogVersion => "catalog_version",
             Self::RateLoad => "rate_load",
+            Self::ForgottenDay => "forgotten_day",
         }
     }
 }

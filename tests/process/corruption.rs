@@ -134,6 +134,10 @@ async fn every_change_behind_the_ledger_is_found_and_told() {
             &[(RECONCILE, &["2 clicks were stored, 1 are counted per day"])],
         ),
         (
+            "DELETE FROM clicks WHERE id = (SELECT min(id) FROM clicks)",
+            &[(RECONCILE, &["1 clicks are stored of", "2 are counted"])],
+        ),
+        (
             "DELETE FROM journal WHERE seq = (SELECT max(seq) FROM journal)",
             &[(REPLAY, &["DIFFERENCE  refund", "is stored and does not follow from the journal"])],
         ),

@@ -1,14 +1,16 @@
 //! Clicks by day: room for those that come, the end of those whose time is over.
 
-use sea_orm::{EntityTrait, PaginatorTrait};
+use sea_orm::{ColumnTrait, EntityTrait, PaginatorTrait, QueryFilter};
 use uuid::{Builder, Uuid};
 use waypost::{
     domain::{
+        calendar::date_of,
         time::{MS_PER_DAY, Timestamp},
         traffic::TrafficClass,
     },
     events::Body,
     jobs::retention::{forget_clicks, make_room},
+    settlement::reconcile::reconcile,
     store::entities::{click, click_rollup},
     stream::Topic,
 };
@@ -65,4 +67,18 @@ async fn a_click_of_any_kept_day_is_stored_and_old_days_are_forgotten() {
     world.append_events(Topic::Clicks, &[again]).await;
     world.settle_all().await;
     assert_eq!(stored().await, [0, 1, 2]);
+    // It has fewer than were counted of it, which is no difference; in a day that is kept whole it is one.
+    world.assert_sound().await;
+    for (day, found) in [(2, None), (1, Some(1)), (0, Some(0))] {
+        let tx = world.store.begin().await.unwrap();
+        let of_day = click::Entity::delete_many().filter(click::Column::Day.eq(now.day() - day));
+        assert_eq!(of_day.exec(&tx).await.unwrap().rows_affected, 1);
+        let differences = reconcile(&tx).await.unwrap().differences;
+        let expected = found.map(|day| {
+            let date = date_of(now.day() - day);
+            format!("0 clicks are stored of {date}, 1 are counted")
+        });
+        assert_eq!(differences, Vec::from_iter(expected));
+        tx.rollback().await.unwrap();
+    }
 }

@@ -128,6 +128,8 @@ async fn every_event_has_one_outcome_and_gaps_are_listed() {
 
     for (statement, part) in [
         ("UPDATE click_rollups SET clicks = clicks - 1 WHERE device = 'crawler'", "counted per day"),
+        ("DELETE FROM clicks WHERE device = 'crawler'", "clicks are stored of"),
+        ("DELETE FROM clicks", "0 clicks are stored of"),
         ("UPDATE stream_outcomes SET events = 149 WHERE outcome = 'settled'", "have an outcome"),
         ("DELETE FROM rejected_events WHERE kind = 'conversion'", "ended as rejected"),
         ("UPDATE conversions SET status = 'pending' WHERE external_id = 'o-3'", "ended as pending"),
