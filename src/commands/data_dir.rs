@@ -6,12 +6,14 @@
 //! | `spool.db` | the embedded event log |
 //! | `catalog.snapshot` | what an edge knows, where the catalog comes by Kafka |
 //! | `secrets.toml` | see [`super::secrets`] |
+//! | `replay-PID.db` | see [`super::replay`]; for a time |
 //! | `edge.lock`, `settle.lock`, `api.lock` | one process per role; the text in it says which |
 //!
 //! A lock is the kernel's: it ends with its process, however that ends, so a lock file that is left behind means
 //! nothing.
 
 use std::{
+    ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
@@ -19,7 +21,12 @@ use std::{
     process,
 };
 
-use super::exit::{Code, Failure};
+use clap::CommandFactory;
+
+use super::{
+    cli::Cli,
+    exit::{Code, Failure},
+};
 use crate::config::Settings;
 
 /// A part that may run once per data folder.
@@ -137,11 +144,21 @@ fn lock(folder: &Path, role: Role) -> Result<File, Failure> {
         Err(TryLockError::WouldBlock) => return Err(held(folder, role, &mut file)),
         Err(TryLockError::Error(error)) => return Err(Failure::io("lock", &path, &error)),
     }
-    let command: Vec<String> =
-        std::env::args_os().take(3).map(|arg| arg.to_string_lossy().into_owned()).collect();
-    let holder = format!("process {}, `{}`\n", process::id(), command.join(" "));
+    let holder = format!("process {}, `{}`\n", process::id(), command_in(std::env::args_os()));
     file.set_len(0).and_then(|()| file.write_all(holder.as_bytes())).map_err(|error| failed(&error))?;
     Ok(file)
+}
+
+/// `waypost spool replay`: the words of the command alone. What is given to options may be a secret.
+fn command_in(arguments: impl IntoIterator<Item = OsString>) -> String {
+    let mut words = vec!["waypost"];
+    let matches = Cli::command().try_get_matches_from(arguments).ok();
+    let mut matches = matches.as_ref();
+    while let Some((word, below)) = matches.and_then(clap::ArgMatches::subcommand) {
+        words.push(word);
+        matches = Some(below);
+    }
+    words.join(" ")
 }
 
 /// Says who holds a role. The text in the lock file is a courtesy; the lock itself is what counts.
@@ -198,6 +215,18 @@ mod tests {
         assert!(failure.message.ends_with("runs its edge"), "{failure}");
         drop(edge);
         DataDir::open(parent.path(), &Role::ALL).unwrap();
+    }
+
+    #[test]
+    fn only_the_words_of_the_command_are_told() {
+        for (arguments, told) in [
+            ("waypost dev", "waypost dev"),
+            ("/opt/waypost --set redis.url=redis://u:777777@h edge --config 777777", "waypost edge"),
+            ("waypost spool --data-dir 777777 replay --patience 7", "waypost spool replay"),
+            ("waypost --no-such-option", "waypost"),
+        ] {
+            assert_eq!(command_in(arguments.split(' ').map(OsString::from)), told);
+        }
     }
 
     #[test]
