@@ -376,6 +376,7 @@ mod tests {
             ("WAYPOST__EDGE__CORES", "-1", "`edge.cores`"),
             ("WAYPOST__EDGE__LISTEN", "localhost", "`edge.listen`"),
             ("WAYPOST__EDGE__TRUSTED_PROXIES", "[\"10.0.0.0/33\"]", "`edge.trusted_proxies[0]`"),
+            ("WAYPOST__EDGE__TRUSTED_PROXIES", "[10]", "`edge.trusted_proxies[0]`"),
             ("WAYPOST__EDGE__TRUSTED_PROXIES", "10.0.0.0/8", "`edge.trusted_proxies`"),
             ("WAYPOST__TOKEN__KEYS", "[{ id = 1, sate = 2 }]", "`token.keys[0].sate`"),
             ("WAYPOST__LOG__FORMAT", "xml", "`log.format`"),
@@ -384,6 +385,16 @@ mod tests {
         ] {
             let text = refused(&environment(&[(name, value)]));
             assert!(text.starts_with(key) && text.contains(name) && !text.contains("usize"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_network_is_told_with_what_one_looks_like() {
+        for network in ["10.0.0.0/33", "10.0.0.1", "fd00::/129", "10.0.0/8", "load-balancer"] {
+            let list = format!("[\"::1/128\", \"{network}\"]");
+            let text = refused(&environment(&[("WAYPOST__EDGE__TRUSTED_PROXIES", &list)]));
+            let told = format!("\"{network}\" is not a network such as 10.0.0.0/8");
+            assert!(text.starts_with("`edge.trusted_proxies[1]` ") && text.contains(&told), "{text}");
         }
     }
 

@@ -18,7 +18,7 @@ pub use validate::{RANGES, Range, Secret, parse_secret};
 use std::{net::SocketAddr, path::PathBuf};
 
 use ipnet::IpNet;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error};
 
 use crate::domain::token::KeyState;
 
@@ -56,6 +56,7 @@ pub struct EdgeSettings {
     /// Runtimes with a listener of their own; 0: one per core.
     pub cores: usize,
     /// Peers whose `X-Forwarded-For` is believed.
+    #[serde(deserialize_with = "networks")]
     pub trusted_proxies: Vec<IpNet>,
     pub max_connections: usize,
     pub max_header_bytes: usize,
@@ -69,6 +70,24 @@ pub struct EdgeSettings {
     pub drain_delay_ms: u64,
     /// From SIGTERM to the end, whatever is still open.
     pub drain_timeout_ms: u64,
+}
+
+/// Says what a network looks like: of a wrong prefix length the type itself says that the address is wrong.
+fn networks<'de, D: Deserializer<'de>>(value: D) -> Result<Vec<IpNet>, D::Error> {
+    struct Network(IpNet);
+
+    impl<'de> Deserialize<'de> for Network {
+        fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Self, D::Error> {
+            let text = String::deserialize(value)?;
+            let network = text.parse().map(Self);
+            network.map_err(|_| {
+                Error::custom(format!("{text:?} is not a network such as 10.0.0.0/8 or fd00::/8"))
+            })
+        }
+    }
+
+    let networks = Vec::<Network>::deserialize(value)?;
+    Ok(networks.into_iter().map(|network| network.0).collect())
 }
 
 /// The management API.

@@ -352,7 +352,8 @@ impl StoreSettings {
                 .to_owned(),
         );
         check(
-            self.is_postgres() || self.ca.as_os_str().is_empty(),
+            // Edges have no URL and may share the file of the others.
+            url.is_empty() || self.is_postgres() || self.ca.as_os_str().is_empty(),
             "store.ca",
             "has no effect unless `store.url` is a `postgres:` URL".to_owned(),
         );
@@ -410,7 +411,11 @@ mod tests {
             ["spool.path"]
         );
         assert_eq!(wrong(|s| s.store.url = "postgres://u:p@h:5432/d".into()), [""; 0]);
-        assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), ["store.ca"]);
+        assert_eq!(
+            wrong(|s| (s.store.url, s.store.ca) = ("sqlite:/a".into(), "ca.pem".into())),
+            ["store.ca"]
+        );
+        assert_eq!(wrong(|s| s.store.ca = "ca.pem".into()), [""; 0]);
         assert_eq!(wrong(|s| s.redis.url = "http://h".into()), ["redis.url"]);
         assert_eq!(wrong(|s| s.redis.url = "redis+cluster://h/1".into()), ["redis.url"]);
         assert_eq!(
