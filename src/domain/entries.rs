@@ -33,7 +33,7 @@ pub struct Amounts {
 ///
 /// # Errors
 /// [`Rejection::UnknownCurrency`], [`Rejection::AmountNegative`], [`Rejection::AmountTooLarge`]; the last also
-/// where no amount is given and the sub amounts add up to too much.
+/// where the sub amounts add up to too much.
 pub fn read_amounts(
     amount: Option<&DecimalText>,
     entries: &[(DecimalText, Option<String>, Option<String>)],
