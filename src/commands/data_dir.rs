@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `store.db` | the embedded store |
 //! | `spool.db` | the embedded event log |
+//! | `spool.db.reserve` | room on the disk for that to forget |
 //! | `catalog.snapshot` | what an edge knows, where the catalog comes by Kafka |
 //! | `secrets.toml` | see [`super::secrets`] |
 //! | `replay-PID.db` | see [`super::replay`]; for a time |
