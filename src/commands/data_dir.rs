@@ -7,7 +7,7 @@
 //! | `spool.db.reserve` | room on the disk for that to forget |
 //! | `catalog.snapshot` | what an edge knows, where the catalog comes by Kafka |
 //! | `secrets.toml` | see [`super::secrets`] |
-//! | `replay-PID.db` | see [`super::replay`]; for a time |
+//! | `replay-PID.db` | the store of a `waypost replay` under way |
 //! | `edge.lock`, `settle.lock`, `api.lock` | one process per role; the text in it says which |
 //!
 //! A lock is the kernel's: it ends with its process, however that ends, so a lock file that is left behind means
