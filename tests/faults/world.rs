@@ -320,7 +320,8 @@ fn disk_folder(folder: &Path, of: DiskOf) -> PathBuf {
 /// As many as may be mounted.
 fn mount_disks(folder: &Path) -> Vec<(DiskOf, Disk)> {
     let mut disks = Vec::new();
-    let of_edges = EDGES.map(|edge| (DiskOf::Edge(edge), 8));
+    // Room for the spool's reserve, and for the longest outage twice: in its write-ahead log and in itself.
+    let of_edges = EDGES.map(|edge| (DiskOf::Edge(edge), 32));
     let of_parts = [(DiskOf::Part(Part::Kafka), 256), (DiskOf::Part(Part::Postgres), 512)];
     for (of, megabytes) in of_edges.into_iter().chain(of_parts) {
         let at = disk_folder(folder, of);

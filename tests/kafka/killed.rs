@@ -65,13 +65,13 @@ async fn a_kill_loses_nothing_that_was_answered() {
             if answered == 100 && round > 0 {
                 broker.freeze();
             }
+            // What it says until the kill reaches it was answered as well, and is read to the end.
             if answered == 300 {
                 child.kill().unwrap();
-                break;
             }
         }
         child.wait().unwrap();
-        assert_eq!(answered, 300, "the child ended by itself");
+        assert!(answered >= 300, "the child ended by itself");
         // The last of them may be stored without having been answered; it is sent again with what follows.
         if round > 0 {
             broker.thaw();

@@ -1,12 +1,13 @@
 //! The admin listener: every series is there from the start, and probes tell the truth.
 
-use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Stdio};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Stdio, time::Duration};
 
 use reqwest::StatusCode;
+use tokio::time::{sleep, timeout};
 
 use crate::{
     folder::Folder,
-    running::{Waypost, client, eventually},
+    running::{SOON, Waypost, client},
 };
 
 /// The names of all series in the source of the telemetry, those of its own tests left out.
@@ -25,8 +26,9 @@ fn named() -> BTreeSet<String> {
     names
 }
 
-/// What a process with Kafka and Redis exports while both are away: nobody listens on port 9.
-async fn exported_on_engines(command: &str) -> String {
+/// A process with Kafka and Redis while both are away (nobody listens on port 9), its folder, and the address of its
+/// admin listener.
+fn on_engines(command: &str) -> (Waypost, Folder, String) {
     let folder = Folder::new();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let address = format!("127.0.0.1:{port}");
@@ -44,32 +46,51 @@ async fn exported_on_engines(command: &str) -> String {
     let mut process = folder.command(&arguments);
     process.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let nowhere = folder.beside("none");
-    let _process = Waypost::new(process.spawn().unwrap(), nowhere.clone(), nowhere);
-    eventually("an admin listener", async || {
-        let answer = client().get(format!("http://{address}/metrics")).send().await.ok()?;
-        let text = answer.text().await.unwrap();
-        // The last part of its kind to register.
-        text.contains("waypost_catalog_").then_some(text)
-    })
-    .await
+    (Waypost::new(process.spawn().unwrap(), nowhere.clone(), nowhere), folder, address)
+}
+
+/// What `waypost dev`, an edge and a settlement export together, once every name has its line `# TYPE`. A process
+/// answers while its parts are still being started, and each registers its own: what is read then is not whole yet.
+async fn exported(waypost: &Waypost, names: &BTreeSet<String>) -> String {
+    let engines = ["edge", "settle"].map(on_engines);
+    let mut missing = Vec::new();
+    let whole = async {
+        loop {
+            let (status, mut text) = waypost.admin("/metrics").await;
+            assert_eq!(status, StatusCode::OK);
+            for (_, _, address) in &engines {
+                if let Ok(answer) = client().get(format!("http://{address}/metrics")).send().await {
+                    text.push_str(&answer.text().await.unwrap());
+                }
+            }
+            missing = absent("TYPE", names, &text);
+            if missing.is_empty() {
+                return text;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match timeout(SOON, whole).await {
+        Ok(text) => text,
+        Err(_) => panic!("the type is missing of {missing:?}"),
+    }
+}
+
+/// The names that have no such line.
+fn absent(line: &str, names: &BTreeSet<String>, text: &str) -> Vec<String> {
+    let found = |name: &str| text.lines().any(|found| found.starts_with(&format!("# {line} {name} ")));
+    names.iter().filter(|name| !found(name)).cloned().collect()
 }
 
 #[tokio::test]
 async fn every_series_is_there_from_the_start() {
     let folder = Folder::new();
     let waypost = folder.dev().await;
-    let (status, text) = waypost.admin("/metrics").await;
-    assert_eq!(status, StatusCode::OK);
-    let text = [text, exported_on_engines("edge").await, exported_on_engines("settle").await].concat();
     let names = named();
     assert!(names.len() > 30, "{names:?}");
-    let missing = |what: &str, of: &dyn Fn(&str) -> String| {
-        let missing: Vec<_> =
-            names.iter().filter(|name| !text.lines().any(|line| line.starts_with(&of(name)))).collect();
-        assert!(missing.is_empty(), "{what} is missing of {missing:?}");
-    };
-    missing("the type", &|name| format!("# TYPE {name} "));
-    missing("the help text", &|name| format!("# HELP {name} "));
+    let text = exported(&waypost, &names).await;
+    let undescribed = absent("HELP", &names, &text);
+    assert!(undescribed.is_empty(), "the help text is missing of {undescribed:?}");
     let known: BTreeSet<&str> =
         text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     // Those of the process itself have the names that every exporter gives them.
