@@ -106,12 +106,14 @@ async fn plain_inserts(store: &Store) {
             let rows: Vec<_> = rows.iter().cloned().map(IntoActiveModel::into_active_model).collect();
             let rows: Vec<_> = rows.into_iter().map(ActiveModelTrait::reset_all).collect();
             let tx = store.begin().await.unwrap();
-            let mut insert = if bulk {
-                store::bulk::insert(&tx, rows).unwrap()
+            let inserts = if bulk {
+                store::bulk::inserts(&tx, &rows).unwrap()
             } else {
-                click::Entity::insert_many(rows).into_query()
+                vec![click::Entity::insert_many(rows).into_query()]
             };
-            tx.execute(insert.into_table("plain_clicks")).await.unwrap();
+            for mut insert in inserts {
+                tx.execute(insert.into_table("plain_clicks")).await.unwrap();
+            }
             tx.commit().await.unwrap();
         }
         let how = if bulk { "as arrays" } else { "as VALUES" };

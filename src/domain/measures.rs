@@ -3,7 +3,7 @@
 //! A measure is never summed when it is asked for: whatever changes a conversion or its lines moves the measures by the
 //! difference between what it adds now and what it added before.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, ops::AddAssign, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -136,6 +136,13 @@ pub struct CountedLine<'a> {
 pub struct Sum {
     pub count: i64,
     pub amount: i64,
+}
+
+impl AddAssign for Sum {
+    fn add_assign(&mut self, more: Self) {
+        self.count += more.count;
+        self.amount += more.amount;
+    }
 }
 
 /// What one conversion adds, by subject and the factor of the amounts' currency.

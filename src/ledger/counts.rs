@@ -14,7 +14,7 @@ use super::{LedgerError, journal::Entry, status};
 use crate::{
     domain::{ids::AccountId, reason::LineKind},
     store::{
-        INSERT_ROWS, bulk,
+        bulk,
         entities::{commission_line, conversion, customer_count},
     },
 };
@@ -144,7 +144,7 @@ pub(super) async fn sums(
 pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), LedgerError> {
     use customer_count::Column;
     // Also what came to nothing in the end: which commands share a transaction makes no difference.
-    let mut rows: Vec<_> = moved
+    let rows: Vec<_> = moved
         .into_iter()
         .map(|((account, customer, subject), by)| customer_count::ActiveModel {
             customer_id: Set(customer),
@@ -155,8 +155,7 @@ pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), 
         .collect();
     let sum = Expr::col((customer_count::Entity, Column::Conversions))
         .add(Expr::col(("excluded", Column::Conversions)));
-    while !rows.is_empty() {
-        let mut insert = bulk::insert(tx, rows.drain(..rows.len().min(INSERT_ROWS)).collect())?;
+    for mut insert in bulk::inserts(tx, &rows)? {
         insert.on_conflict(
             OnConflict::columns([Column::CustomerId, Column::Subject])
                 .value(Column::Conversions, sum.clone())

@@ -69,7 +69,7 @@ impl Key {
 }
 
 /// What the commands of a transaction have added, written at its end.
-pub(super) type Moved = BTreeMap<Key, (i64, i64)>;
+pub(super) type Moved = BTreeMap<Key, Sum>;
 
 /// A measure, by the factor of its amounts' currency.
 #[derive(Clone, Debug, Default)]
@@ -102,9 +102,7 @@ impl Measure {
     }
 
     fn add(&mut self, rate: &str, sum: Sum) {
-        let now = self.0.entry(rate.to_owned()).or_default();
-        now.count += sum.count;
-        now.amount += sum.amount;
+        *self.0.entry(rate.to_owned()).or_default() += sum;
     }
 }
 
@@ -144,11 +142,11 @@ pub(super) async fn read(
         (key.program, key.owner, key.period, key.starts_at) == (program, owner, period, span.start)
             && key.subject == first.subject
     };
-    for (key, (count, amount)) in entry.ends.measures.range(first.clone()..) {
+    for (key, sum) in entry.ends.measures.range(first.clone()..) {
         if !same(key) {
             break;
         }
-        measure.add(&key.rate, Sum { count: *count, amount: *amount });
+        measure.add(&key.rate, *sum);
     }
     Ok(measure)
 }
@@ -301,9 +299,7 @@ pub(super) fn note_bonus(
     sum: Sum,
 ) {
     let key = Key::of_bonus(entry.account, program, affiliate, bonus, rate);
-    let now = entry.ends.measures.entry(key).or_default();
-    now.0 += sum.count;
-    now.1 += sum.amount;
+    *entry.ends.measures.entry(key).or_default() += sum;
 }
 
 /// Forgets what was counted for a bonus: it is added up anew, or no more.
@@ -373,9 +369,7 @@ fn add(
             rate: rate.clone(),
             account,
         };
-        let now = moved.entry(key).or_default();
-        now.0 += sum.count;
-        now.1 += sum.amount;
+        *moved.entry(key).or_default() += *sum;
     }
 }
 
@@ -395,10 +389,8 @@ pub(super) async fn keep(
     if new.is_empty() {
         return Ok(());
     }
-    for (key, (count, amount)) in sums(entry.tx, entry.account, &entry.zone, program, &new).await? {
-        let now = entry.ends.measures.entry(key).or_default();
-        now.0 += count;
-        now.1 += amount;
+    for (key, sum) in sums(entry.tx, entry.account, &entry.zone, program, &new).await? {
+        *entry.ends.measures.entry(key).or_default() += sum;
     }
     kept.extend(new);
     let mut row = row.into_active_model();
@@ -438,9 +430,9 @@ pub(super) async fn sums(
 pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), LedgerError> {
     use measure::Column;
     // Also what came to nothing in the end: which commands share a transaction makes no difference.
-    let mut rows: Vec<_> = moved
+    let rows: Vec<_> = moved
         .into_iter()
-        .map(|(key, (count, amount))| measure::ActiveModel {
+        .map(|(key, sum)| measure::ActiveModel {
             program_id: Set(key.program.0),
             affiliate_id: Set(key.owner.0),
             subject: Set(key.subject),
@@ -448,8 +440,8 @@ pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), 
             starts_at: Set(key.starts_at.0),
             rate: Set(key.rate),
             account_id: Set(key.account.0),
-            count: Set(count),
-            amount: Set(amount),
+            count: Set(sum.count),
+            amount: Set(sum.amount),
         })
         .collect();
     let sum = |column| Expr::col((measure::Entity, column)).add(Expr::col(("excluded", column)));
@@ -461,8 +453,7 @@ pub(super) async fn write(tx: &DatabaseTransaction, moved: Moved) -> Result<(), 
         Column::StartsAt,
         Column::Rate,
     ];
-    while !rows.is_empty() {
-        let mut insert = bulk::insert(tx, rows.drain(..rows.len().min(INSERT_ROWS)).collect())?;
+    for mut insert in bulk::inserts(tx, &rows)? {
         insert.on_conflict(
             OnConflict::columns(key)
                 .value(Column::Count, sum(Column::Count))

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     domain::{ids::AccountId, reason::Rejection, time::Timestamp},
     store::{
-        INSERT_ROWS, bulk,
+        bulk,
         entities::{account, balance, journal_entry, posting},
     },
 };
@@ -122,12 +122,11 @@ impl<'a> Work<'a> {
 
 async fn write<A: sea_orm::ActiveModelTrait>(
     tx: &DatabaseTransaction,
-    mut rows: Vec<A>,
+    rows: Vec<A>,
 ) -> Result<(), LedgerError> {
     use sea_orm::ConnectionTrait;
-    while !rows.is_empty() {
-        let some = rows.drain(..rows.len().min(INSERT_ROWS)).collect();
-        tx.execute(&bulk::insert(tx, some)?).await?;
+    for insert in bulk::inserts(tx, &rows)? {
+        tx.execute(&insert).await?;
     }
     Ok(())
 }
@@ -139,7 +138,7 @@ async fn add_to_balances(
 ) -> Result<(), LedgerError> {
     use balance::Column;
     use sea_orm::ConnectionTrait;
-    let mut rows: Vec<_> = sums
+    let rows: Vec<_> = sums
         .into_iter()
         .map(|((account, affiliate, currency, name), amount)| {
             let amount =
@@ -155,8 +154,7 @@ async fn add_to_balances(
         .collect::<Result<_, LedgerError>>()?;
     let key = [Column::AccountId, Column::AffiliateId, Column::Currency, Column::LedgerAccount];
     let sum = Expr::col((balance::Entity, Column::Amount)).add(Expr::col(("excluded", Column::Amount)));
-    while !rows.is_empty() {
-        let mut insert = bulk::insert(tx, rows.drain(..rows.len().min(INSERT_ROWS)).collect())?;
+    for mut insert in bulk::inserts(tx, &rows)? {
         insert.on_conflict(OnConflict::columns(key).value(Column::Amount, sum.clone()).to_owned());
         tx.execute(&insert).await?;
     }

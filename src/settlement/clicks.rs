@@ -268,15 +268,16 @@ fn row(id: Uuid, clicked_at: Timestamp, click: &Click, link: LinkFacts) -> click
 
 /// Stores rows that are not there; answers the ids of those that were new.
 async fn insert(tx: &DatabaseTransaction, rows: Vec<click::ActiveModel>) -> Result<Vec<Uuid>, BatchError> {
-    if rows.is_empty() {
-        return Ok(Vec::new());
+    let mut stored = Vec::with_capacity(rows.len());
+    for mut insert in bulk::inserts(tx, &rows)? {
+        insert
+            .on_conflict(OnConflict::columns([click::Column::Day, click::Column::Id]).do_nothing().to_owned())
+            .returning_col(click::Column::Id);
+        for row in tx.query_all(&insert).await? {
+            stored.push(row.try_get("", "id")?);
+        }
     }
-    let mut insert = bulk::insert(tx, rows)?;
-    insert
-        .on_conflict(OnConflict::columns([click::Column::Day, click::Column::Id]).do_nothing().to_owned())
-        .returning_col(click::Column::Id);
-    let stored = tx.query_all(&insert).await?;
-    Ok(stored.iter().map(|row| row.try_get("", "id")).collect::<Result<_, _>>()?)
+    Ok(stored)
 }
 
 /// Adds clicks that were stored to the counts of their day.
@@ -289,9 +290,6 @@ async fn roll_up(tx: &DatabaseTransaction, stored: &[Origin<'_>]) -> Result<(), 
         let class = click.class.as_str();
         let key = (click.link.0, origin.day, class, country, click.device.as_str(), origin.partition);
         counts.entry(key).or_insert((origin.link, 0)).1 += 1;
-    }
-    if counts.is_empty() {
-        return Ok(());
     }
     let rows =
         counts.into_iter().map(|((link_id, day, class, country, device, partition), (link, clicks))| {
@@ -309,19 +307,20 @@ async fn roll_up(tx: &DatabaseTransaction, stored: &[Origin<'_>]) -> Result<(), 
             }
         });
     let sum = Expr::col((click_rollup::Entity, Column::Clicks)).add(Expr::col(("excluded", Column::Clicks)));
-    let mut insert = bulk::insert(tx, rows.collect())?;
-    insert.on_conflict(
-        OnConflict::columns([
-            Column::LinkId,
-            Column::Day,
-            Column::Class,
-            Column::Country,
-            Column::Device,
-            Column::Partition,
-        ])
-        .value(Column::Clicks, sum)
-        .to_owned(),
-    );
-    tx.execute(&insert).await?;
+    for mut insert in bulk::inserts(tx, &rows.collect::<Vec<_>>())? {
+        insert.on_conflict(
+            OnConflict::columns([
+                Column::LinkId,
+                Column::Day,
+                Column::Class,
+                Column::Country,
+                Column::Device,
+                Column::Partition,
+            ])
+            .value(Column::Clicks, sum.clone())
+            .to_owned(),
+        );
+        tx.execute(&insert).await?;
+    }
     Ok(())
 }

@@ -10,7 +10,7 @@ use sea_orm::{
 };
 
 use super::{
-    INSERT_ROWS, bulk,
+    bulk,
     entities::exchange_rate::{self, Column, Entity},
     sequences::{self, Sequence},
 };
@@ -27,16 +27,15 @@ use crate::domain::{
 pub async fn load(tx: &impl ConnectionTrait, mut rows: Vec<RateRow>, at: Timestamp) -> Result<u64, DbErr> {
     // Two loads at once lock their rows in the same order.
     rows.sort_unstable_by_key(|row| (row.base.code(), row.quote.code(), row.day));
+    let models = rows.iter().map(|row| exchange_rate::ActiveModel {
+        base: Set(row.base.code().to_owned()),
+        quote: Set(row.quote.code().to_owned()),
+        day: Set(row.day),
+        rate: Set(row.rate),
+        loaded_at: Set(at.0),
+    });
     let mut changed = 0;
-    for some in rows.chunks(INSERT_ROWS) {
-        let models = some.iter().map(|row| exchange_rate::ActiveModel {
-            base: Set(row.base.code().to_owned()),
-            quote: Set(row.quote.code().to_owned()),
-            day: Set(row.day),
-            rate: Set(row.rate),
-            loaded_at: Set(at.0),
-        });
-        let mut insert = bulk::insert(tx, models.collect())?;
+    for mut insert in bulk::inserts(tx, &models.collect::<Vec<_>>())? {
         let differs = Expr::col((Entity, Column::Rate)).ne(Expr::col(("excluded", Column::Rate)));
         insert.on_conflict(
             OnConflict::columns([Column::Base, Column::Quote, Column::Day])

@@ -12,7 +12,7 @@ use crate::{
     domain::{
         calendar::Zone,
         ids::{AccountId, AffiliateId, ProgramId},
-        measures::{EVERYBODY, Kept},
+        measures::{EVERYBODY, Kept, Sum},
         time::Timestamp,
     },
     ledger::{
@@ -29,7 +29,7 @@ use crate::{
 type MeasureKey = (i64, i64, String, String, i64, String);
 
 /// A number, and an amount before the rate.
-type Sums = BTreeMap<MeasureKey, (i64, i64)>;
+type Sums = BTreeMap<MeasureKey, Sum>;
 
 pub(super) async fn compare(db: &impl ConnectionTrait, found: &mut Verification) -> Result<(), LedgerError> {
     for account in accounts::list(db).await? {
@@ -67,7 +67,7 @@ async fn compare_program(
     let mut stored = Sums::new();
     for row in measure::Entity::find().filter(measure::Column::ProgramId.eq(program.id)).all(db).await? {
         let key = (row.account_id, row.affiliate_id, row.subject, row.period, row.starts_at, row.rate);
-        stored.insert(key, (row.count, row.amount));
+        stored.insert(key, Sum { count: row.count, amount: row.amount });
     }
     found.measures += stored.len() as u64;
     let keys: BTreeSet<_> = stored.keys().chain(sums.keys()).collect();
@@ -95,7 +95,7 @@ async fn add_up(db: &impl ConnectionTrait, zone: &Zone, row: &program::Model) ->
         for (affiliate, by_rate) in bonuses::all_time_sums(db, account, zone, &bonus).await? {
             for (rate, sum) in by_rate {
                 let key = Key::of_bonus(account, program, affiliate, bonus.id, &rate);
-                sums.insert(key, (sum.count, sum.amount));
+                sums.insert(key, sum);
             }
         }
     }
@@ -106,7 +106,7 @@ async fn add_up(db: &impl ConnectionTrait, zone: &Zone, row: &program::Model) ->
     Ok(sums.into_iter().map(|(key, sum)| (row_key(key), sum)).collect())
 }
 
-fn difference(program: i64, key: &MeasureKey, kept: (i64, i64), sum: (i64, i64)) -> String {
+fn difference(program: i64, key: &MeasureKey, kept: Sum, sum: Sum) -> String {
     let (account, affiliate, subject, period, starts_at, rate) = key;
     let owner = if AffiliateId(*affiliate) == EVERYBODY {
         "all affiliates".to_owned()
@@ -117,9 +117,9 @@ fn difference(program: i64, key: &MeasureKey, kept: (i64, i64), sum: (i64, i64))
         "account {account}, program {program}, {owner}: the measure {subject} by {period} from {} at the rate {rate} is \
          kept as {} of {}, its conversions come to {} of {} (minor units)",
         Timestamp(*starts_at),
-        kept.0,
-        kept.1,
-        sum.0,
-        sum.1,
+        kept.count,
+        kept.amount,
+        sum.count,
+        sum.amount,
     )
 }
