@@ -9,6 +9,8 @@ use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};
 use serde::{Deserialize, Serialize};
 
+use super::reason::Rejection;
+
 /// The largest amount that is accepted: 10^15 minor units.
 pub const MAX_MINOR: i64 = 1_000_000_000_000_000;
 
@@ -88,6 +90,9 @@ impl fmt::Display for Currency {
 pub enum AmountError {
     #[error("must be a decimal number")]
     Invalid,
+    /// A number perhaps, but not one that is looked at: its digits would only cost time.
+    #[error("must have at most {} characters, and an exponent from -{max} to {max}", DecimalText::MAX_CHARS, max = DecimalText::MAX_EXPONENT)]
+    TooLong,
     #[error("must not be below zero")]
     Negative,
     #[error("must not be above 10^15 minor units")]
@@ -95,6 +100,17 @@ pub enum AmountError {
     /// Only where digits may not be rounded away: values in rules.
     #[error("has more digits after the point than allowed")]
     TooPrecise,
+}
+
+/// As a report that has such an amount is rejected (MONEY 1).
+impl From<AmountError> for Rejection {
+    fn from(error: AmountError) -> Self {
+        match error {
+            AmountError::Invalid | AmountError::TooLong | AmountError::TooPrecise => Self::AmountInvalid,
+            AmountError::Negative => Self::AmountNegative,
+            AmountError::TooLarge => Self::AmountTooLarge,
+        }
+    }
 }
 
 /// A decimal number as the text of the request, read only when its currency is known: `12.5`, `-3`, `1.25e2`.
@@ -105,7 +121,7 @@ pub struct DecimalText(String);
 impl DecimalText {
     /// Characters at most; a number that means money needs no more.
     pub const MAX_CHARS: usize = 64;
-    const MAX_EXPONENT: i32 = 64;
+    const MAX_EXPONENT: u32 = 64;
 
     pub fn as_str(&self) -> &str {
         &self.0
@@ -114,7 +130,7 @@ impl DecimalText {
     /// The exact value.
     pub fn value(&self) -> BigRational {
         // The constructor has parsed this text before.
-        parse_decimal(&self.0).unwrap_or_else(BigRational::zero)
+        parse_decimal(&self.0).unwrap_or_else(|_| BigRational::zero())
     }
 
     /// The amount in minor units of `currency`, and whether rounding changed the value.
@@ -151,7 +167,7 @@ impl FromStr for DecimalText {
     type Err = AmountError;
 
     fn from_str(text: &str) -> Result<Self, AmountError> {
-        parse_decimal(text).map(|_| Self(text.to_owned())).ok_or(AmountError::Invalid)
+        parse_decimal(text).map(|_| Self(text.to_owned()))
     }
 }
 
@@ -170,28 +186,31 @@ impl From<DecimalText> for String {
 }
 
 /// `[+-]digits[.digits][e[+-]digits]`, with a digit on at least one side of the point.
-fn parse_decimal(text: &str) -> Option<BigRational> {
-    if text.is_empty() || text.len() > DecimalText::MAX_CHARS {
-        return None;
-    }
-    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (mantissa, exponent.parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    if exponent.unsigned_abs() > DecimalText::MAX_EXPONENT.unsigned_abs() {
-        return None;
-    }
-    let unsigned = mantissa.strip_prefix(['+', '-']).unwrap_or(mantissa);
+fn parse_decimal(text: &str) -> Result<BigRational, AmountError> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let unsigned = without_sign(mantissa);
     let (whole, part) = unsigned.split_once('.').unwrap_or((unsigned, ""));
     let digits = format!("{whole}{part}");
-    if digits.is_empty() || digits.bytes().any(|b| !b.is_ascii_digit()) {
-        return None;
+    if !is_digits(&digits) || !is_digits(without_sign(exponent)) {
+        return Err(AmountError::Invalid);
     }
-    let number: BigInt = digits.parse().ok()?;
+    let exponent: i32 = exponent.parse().map_err(|_| AmountError::TooLong)?;
+    if text.len() > DecimalText::MAX_CHARS || exponent.unsigned_abs() > DecimalText::MAX_EXPONENT {
+        return Err(AmountError::TooLong);
+    }
+    let number: BigInt = digits.parse().map_err(|_| AmountError::Invalid)?;
     let number = if mantissa.starts_with('-') { -number } else { number };
-    let scale = exponent - i32::try_from(part.len()).ok()?;
+    let scale = exponent - i32::try_from(part.len()).map_err(|_| AmountError::TooLong)?;
     let power = BigInt::from(10).pow(scale.unsigned_abs());
-    Some(if scale < 0 { BigRational::new(number, power) } else { BigRational::from(number * power) })
+    Ok(if scale < 0 { BigRational::new(number, power) } else { BigRational::from(number * power) })
+}
+
+fn without_sign(number: &str) -> &str {
+    number.strip_prefix(['+', '-']).unwrap_or(number)
+}
+
+fn is_digits(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// The nearest integer; a half goes to the even neighbour.
@@ -288,27 +307,22 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_number() {
-        for bad in [
-            "",
-            " ",
-            "1,0",
-            "NaN",
-            "inf",
-            "1e",
-            "e5",
-            ".",
-            "--1",
-            "1e65",
-            "1e-65",
-            "1e-2147483648",
-            "1.5e2147483647",
-            "0x10",
-            "1 ",
-            "١",
-        ] {
+        for bad in ["", " ", "1,0", "NaN", "inf", "1e", "e5", ".", "--1", "1e+-5", "0x10", "1 ", "١"] {
             assert_eq!(bad.parse::<DecimalText>(), Err(AmountError::Invalid), "{bad:?}");
         }
-        assert!("9".repeat(65).parse::<DecimalText>().is_err());
+    }
+
+    #[test]
+    fn refuses_numbers_that_are_too_long() {
+        let long = "9".repeat(65);
+        for long in ["1e65", "1e-65", "1e400", "1e-2147483648", "1.5e2147483647", "1.5e99999999999", &long] {
+            assert_eq!(long.parse::<DecimalText>(), Err(AmountError::TooLong), "{long:?}");
+        }
+        assert_eq!(
+            AmountError::TooLong.to_string(),
+            "must have at most 64 characters, and an exponent from -64 to 64"
+        );
+        assert!("9".repeat(64).parse::<DecimalText>().is_ok());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    amount::{AmountError, Currency, DecimalText, MAX_MINOR},
+    amount::{Currency, DecimalText, MAX_MINOR},
     reason::Rejection,
 };
 
@@ -47,7 +47,7 @@ pub fn read_amounts(
     };
     let mut rounded = false;
     let mut read = |text: &DecimalText| -> Result<i64, Rejection> {
-        let (minor, changed) = text.to_minor(currency).map_err(rejection)?;
+        let (minor, changed) = text.to_minor(currency).map_err(Rejection::from)?;
         rounded |= changed;
         Ok(minor)
     };
@@ -75,14 +75,6 @@ pub fn read_amounts(
         parts.push(Entry { sub_amount: amount, commission_type: default_type.to_owned(), comment: None });
     }
     Ok(Amounts { amount, currency, entries: parts, rounded })
-}
-
-fn rejection(error: AmountError) -> Rejection {
-    match error {
-        AmountError::Invalid | AmountError::TooPrecise => Rejection::AmountInvalid,
-        AmountError::Negative => Rejection::AmountNegative,
-        AmountError::TooLarge => Rejection::AmountTooLarge,
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{fmt, ops::Add, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 pub const MS_PER_DAY: i64 = 86_400_000;
@@ -37,10 +38,14 @@ impl Timestamp {
     }
 
     /// Reads RFC 3339 (`2026-01-31T12:00:00Z`, any offset), between 1970 and 9999; digits past the millisecond
-    /// are cut.
+    /// are cut. A leap second, where there can be one, is the end of the second before it.
     pub fn parse(text: &str) -> Option<Self> {
-        let at: jiff::Timestamp = text.parse().ok()?;
-        let at = Self(at.as_millisecond());
+        // The crate takes any character there.
+        if !matches!(text.as_bytes().get(10), Some(b'T' | b't' | b' ')) {
+            return None;
+        }
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        let at = Self(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).ok()?);
         (at.0 >= 0 && at <= Self::MAX).then_some(at)
     }
 
@@ -76,8 +81,30 @@ mod tests {
     fn reads_and_writes_rfc_3339() {
         let at = Timestamp::parse("2026-01-31T13:00:00.5+01:00").unwrap();
         assert_eq!(at.to_string(), "2026-01-31T12:00:00.500Z");
-        assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z"), None);
-        assert_eq!(Timestamp::parse("yesterday"), None);
+        // A space instead of the T, as RFC 3339, 5.6 allows.
+        for same in ["2026-01-31t12:00:00.5009z", "2026-01-31 12:00:00.5Z"] {
+            assert_eq!(Timestamp::parse(same), Some(at), "{same}");
+        }
+        let leap = Timestamp::parse("2016-12-31T23:59:60Z").unwrap();
+        assert_eq!(leap.to_string(), "2016-12-31T23:59:59.999Z");
+        for wrong in [
+            "1969-12-31T23:59:59Z",
+            "2026-02-29T12:00:00Z",
+            "2026-01-31T12:00Z",
+            "2026-01-31T12:00:00",
+            "2026-01-31x12:00:00Z",
+            "2026-01-31-12:00:00Z",
+            "2026-01-31T12:00:60Z",
+            "2026-01-31T24:00:00Z",
+            "2026-01-31T12:00:00+24:00",
+            "2026-01-31T12:00:00+0100",
+            "20260131T120000Z",
+            "2026-01-31",
+            "yesterday",
+            "",
+        ] {
+            assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

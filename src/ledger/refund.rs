@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     domain::{
-        amount::{AmountError, Currency},
+        amount::Currency,
         ids::{Prefix, ProgramId},
         reason::{ConversionKind, Rejection, Waits},
         refunds::{self, Refundable, RefundableLine, Refunded},
@@ -230,14 +230,7 @@ async fn judge(
     }
     let asked = match refund.amount.as_ref().map(|text| text.to_minor(currency)).transpose() {
         Ok(asked) => asked.map(|(minor, _)| minor),
-        Err(error) => {
-            let reason = match error {
-                AmountError::Negative => Rejection::AmountNegative,
-                AmountError::TooLarge => Rejection::AmountTooLarge,
-                AmountError::Invalid | AmountError::TooPrecise => Rejection::AmountInvalid,
-            };
-            return Ok(Verdict::Rejected(reason, None));
-        }
+        Err(error) => return Ok(Verdict::Rejected(error.into(), None)),
     };
     let program_id = ProgramId(conversion.program_id.ok_or_else(|| damaged("program"))?);
     let then = Timestamp(conversion.occurred_at);

@@ -152,7 +152,9 @@ fn flat_of(
 fn percent(value: &DecimalText) -> Result<Percent, String> {
     Percent::from_decimal(value).map_err(|error| match error {
         AmountError::TooLarge => "must be a percent from 0 to 100".to_owned(),
-        AmountError::Invalid | AmountError::Negative | AmountError::TooPrecise => error.to_string(),
+        AmountError::Invalid | AmountError::TooLong | AmountError::Negative | AmountError::TooPrecise => {
+            error.to_string()
+        }
     })
 }
 
