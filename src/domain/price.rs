@@ -62,13 +62,15 @@ impl Price {
         }
     }
 
-    /// The largest part of a sale that it may be; none where it knows amounts alone.
-    pub fn highest_percent(&self) -> Option<Percent> {
-        match self {
+    /// The largest part of a sale that it may be, with what the first payment has instead; none where both know amounts
+    /// alone.
+    pub fn highest_percent(&self, first_payment: Option<FlatPrice>) -> Option<Percent> {
+        let highest = match self {
             Self::Fixed { .. } => None,
             Self::Percentage { value } => Some(*value),
             Self::Tiered(tiers) => tiers.brackets.iter().filter_map(|bracket| bracket.price.percent()).max(),
-        }
+        };
+        highest.max(first_payment.and_then(FlatPrice::percent))
     }
 }
 
@@ -209,6 +211,11 @@ impl OverrideRule {
     /// Whether it says something in amounts of the program's currency.
     pub fn holds_amounts(&self) -> bool {
         self.price.holds_amounts() || self.first_payment.is_some_and(FlatPrice::is_amount)
+    }
+
+    /// The largest part of a sale that it may be.
+    pub fn highest_percent(&self) -> Option<Percent> {
+        self.price.highest_percent(self.first_payment)
     }
 }
 

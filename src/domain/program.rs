@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     amount::{Percent, RATE_SCALE},
-    price::{Cap, FlatPrice, Price, Recurrence},
+    price::{Cap, FlatPrice, OverrideRule, Price, Recurrence, Target},
 };
 
 /// Which click the browser keeps.
@@ -151,7 +151,7 @@ impl CommissionType {
 
     /// The largest part of a sale that it may be.
     fn highest_percent(&self) -> Option<Percent> {
-        self.price.highest_percent().max(self.first_payment.and_then(FlatPrice::percent))
+        self.price.highest_percent(self.first_payment)
     }
 }
 
@@ -159,15 +159,38 @@ impl ProgramSettings {
     /// Whether the percentages of the type that pays most and of all levels are more than the whole sale (MONEY 1).
     /// Amounts are left out: what part of a sale they are depends on the sale.
     pub fn can_exceed_sale(&self) -> bool {
-        let highest = self.commission_types.iter().filter_map(CommissionType::highest_percent).max();
-        let levels = self.levels.iter().filter_map(|level| level.percent());
-        let sum: i64 = highest.into_iter().chain(levels).map(Percent::scaled).sum();
-        sum > 100 * RATE_SCALE
+        exceeds_sale(self.highest_type(), self.level_percents())
+    }
+
+    /// The same where `rule` stands for one of the program's own. Other overrides are left out: they may be anybody's.
+    pub fn can_exceed_sale_with(&self, target: &Target, rule: &OverrideRule) -> bool {
+        match target {
+            Target::CommissionType(_) => exceeds_sale(rule.highest_percent(), self.level_percents()),
+            Target::Level(level) => {
+                let own = rule.highest_percent();
+                let levels = (2..).zip(self.level_percents());
+                let levels = levels.map(|(of, percent)| if of == *level { own } else { percent });
+                exceeds_sale(self.highest_type(), levels)
+            }
+        }
+    }
+
+    fn highest_type(&self) -> Option<Percent> {
+        self.commission_types.iter().filter_map(CommissionType::highest_percent).max()
+    }
+
+    fn level_percents(&self) -> impl Iterator<Item = Option<Percent>> {
+        self.levels.iter().map(|level| level.percent())
     }
 
     pub fn commission_type(&self, identifier: &str) -> Option<&CommissionType> {
         self.commission_types.iter().find(|kind| kind.identifier == identifier)
     }
+}
+
+fn exceeds_sale(of_type: Option<Percent>, levels: impl Iterator<Item = Option<Percent>>) -> bool {
+    let sum: i64 = levels.chain([of_type]).flatten().map(Percent::scaled).sum();
+    sum > 100 * RATE_SCALE
 }
 
 #[cfg(test)]
@@ -225,6 +248,26 @@ mod tests {
         for (types, levels, expected) in table {
             let levels = if levels.is_null() { json!([]) } else { levels.clone() };
             assert_eq!(settings(types.clone(), levels).can_exceed_sale(), expected, "{types}");
+        }
+    }
+
+    #[test]
+    fn an_override_may_exceed_a_sale_that_the_program_does_not() {
+        let own = settings(json!([kind(&percent(60), &Value::Null)]), json!([percent(15), percent(5)]));
+        let standard = Target::CommissionType("standard".to_owned());
+        let table = [
+            (&standard, json!(percent(80)), false),
+            (&standard, json!(percent(81)), true),
+            (&standard, json!({"form": "fixed", "value": 1, "first_payment": percent(81)}), true),
+            (&Target::Level(2), percent(35), false),
+            (&Target::Level(2), percent(36), true),
+            (&Target::Level(3), percent(26), true),
+            // The program has no such level.
+            (&Target::Level(4), percent(100), false),
+        ];
+        for (target, rule, expected) in table {
+            let rule: OverrideRule = serde_json::from_value(rule).unwrap();
+            assert_eq!(own.can_exceed_sale_with(target, &rule), expected, "{target:?} {rule:?}");
         }
     }
 }

@@ -273,6 +273,14 @@ async fn rules_that_may_exceed_the_sale_carry_a_warning() {
     let changed = shop.patch("/v1/programs/summer", json!({"commission_types": types})).await.ok(200);
     assert!(warned(&changed), "{changed}");
     assert!(warned(&shop.get("/v1/programs").await.ok(200)["data"][0]));
+    let own =
+        json!({"affiliate": "jane", "commission_type": "standard", "form": "percentage", "value": "10"});
+    shop.post("/v1/affiliates", json!({"id": "jane"})).await.ok(201);
+    let made = shop.post("/v1/programs/summer/overrides", own).await.ok(201);
+    assert_eq!(made["warnings"], json!([]));
+    let path = format!("/v1/overrides/{}", made["id"].as_str().unwrap());
+    assert!(warned(&shop.put(&path, percent("10.01")).await.ok(200)));
+    assert!(warned(&shop.get("/v1/programs/summer/overrides").await.ok(200)["data"][0]));
     let versions = shop.all("/v1/programs/summer/versions", 5).await;
     assert_eq!(versions.iter().map(warned).collect::<Vec<_>>(), [true, false]);
 }

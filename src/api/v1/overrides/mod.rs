@@ -9,6 +9,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter};
 use serde_json::Value;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use uuid::Uuid;
+use view::identity;
 pub use view::{Override, OverrideVersion};
 
 use super::{
@@ -27,7 +28,7 @@ use crate::{
         values,
     },
     domain::{
-        ids::{AccountId, AffiliateId, Prefix, ProgramId},
+        ids::{AccountId, Prefix, ProgramId},
         price::Target,
         time::Timestamp,
     },
@@ -230,21 +231,6 @@ async fn replace(
         change.apply(&Command::PutOverride(Box::new(put))).await?;
     }
     answer(change, &program, row.id, StatusCode::OK).await
-}
-
-/// Whose an override is and what it is for.
-fn identity(row: &override_rule::Model) -> Result<(Whose, Target), ApiError> {
-    let whose = match (row.affiliate_id, row.group_id) {
-        (Some(affiliate), _) => Whose::Affiliate(AffiliateId(affiliate)),
-        (None, Some(group)) => Whose::Group(group),
-        (None, None) => return Err(ApiError::internal("an override of nobody")),
-    };
-    let target = match (&row.commission_type, row.level) {
-        (Some(identifier), _) => Target::CommissionType(identifier.clone()),
-        (None, Some(level)) => Target::Level(u32::try_from(level).map_err(ApiError::internal)?),
-        (None, None) => return Err(ApiError::internal("an override for nothing")),
-    };
-    Ok((whose, target))
 }
 
 /// Remove an override

@@ -11,13 +11,15 @@ use crate::{
             convert,
             lookup::{Names, Refs},
             prices::{FlatPriceView, PriceView},
+            programs::{settings_of, warnings},
         },
     },
     domain::{
         amount::Currency,
-        ids::{AccountId, Prefix},
-        price::OverrideRule,
+        ids::{AccountId, AffiliateId, Prefix},
+        price::{OverrideRule, Target},
     },
+    ledger::Whose,
     store::entities::{override_rule, override_version, program},
 };
 
@@ -41,6 +43,9 @@ pub struct Override {
     pub version: i32,
     #[serde(flatten)]
     pub rule: Rule,
+    /// `rules_above_100_percent`: in place of the program's rule, together with its others, it can pay more than the
+    /// sale brings.
+    pub warnings: Vec<String>,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
     pub created_at: String,
     #[schema(example = "2026-01-31T12:00:00.000Z")]
@@ -72,12 +77,11 @@ pub struct OverrideVersion {
 }
 
 impl Rule {
-    fn of(json: serde_json::Value, currency: Currency) -> Result<Option<Self>, ApiError> {
-        let rule: Option<OverrideRule> = serde_json::from_value(json).map_err(ApiError::internal)?;
-        Ok(rule.map(|rule| Self {
+    fn of(rule: OverrideRule, currency: Currency) -> Self {
+        Self {
             price: PriceView::of(&rule.price, currency),
             first_payment: rule.first_payment.map(|price| FlatPriceView::of(price, currency)),
-        }))
+        }
     }
 }
 
@@ -87,13 +91,34 @@ impl OverrideVersion {
         in_force: i32,
         program: &program::Model,
     ) -> Result<Self, ApiError> {
+        let currency = convert::currency(&program.currency)?;
         Ok(Self {
             version: row.version,
             from: convert::time(row.starts_at),
             in_force: row.version == in_force,
-            rule: Rule::of(row.rule, convert::currency(&program.currency)?)?,
+            rule: read_rule(row.rule)?.map(|rule| Rule::of(rule, currency)),
         })
     }
+}
+
+/// Whose an override is and what it is for.
+pub fn identity(row: &override_rule::Model) -> Result<(Whose, Target), ApiError> {
+    let whose = match (row.affiliate_id, row.group_id) {
+        (Some(affiliate), _) => Whose::Affiliate(AffiliateId(affiliate)),
+        (None, Some(group)) => Whose::Group(group),
+        (None, None) => return Err(ApiError::internal("an override of nobody")),
+    };
+    let target = match (&row.commission_type, row.level) {
+        (Some(identifier), _) => Target::CommissionType(identifier.clone()),
+        (None, Some(level)) => Target::Level(u32::try_from(level).map_err(ApiError::internal)?),
+        (None, None) => return Err(ApiError::internal("an override for nothing")),
+    };
+    Ok((whose, target))
+}
+
+/// A stored rule; none where the override is removed.
+fn read_rule(json: serde_json::Value) -> Result<Option<OverrideRule>, ApiError> {
+    serde_json::from_value(json).map_err(ApiError::internal)
 }
 
 /// Overrides of one program; those that are removed are left out.
@@ -105,10 +130,12 @@ pub async fn views(
 ) -> Result<Vec<Override>, ApiError> {
     let affiliates = rows.iter().filter_map(|row| row.affiliate_id).collect();
     let names = Names::load(db, account, Refs { affiliates, ..Refs::default() }).await?;
-    let currency = convert::currency(&program.currency)?;
+    let (settings, currency) = settings_of(program)?;
     let mut views = Vec::new();
     for row in rows {
-        let Some(rule) = Rule::of(row.rule, currency)? else { continue };
+        let (_, target) = identity(&row)?;
+        let Some(rule) = read_rule(row.rule)? else { continue };
+        let warnings = warnings(settings.can_exceed_sale_with(&target, &rule));
         views.push(Override {
             id: Prefix::Override.format(row.id),
             program: program.slug.clone(),
@@ -117,7 +144,8 @@ pub async fn views(
             commission_type: row.commission_type,
             level: row.level,
             version: row.version,
-            rule,
+            rule: Rule::of(rule, currency),
+            warnings,
             created_at: convert::time(row.created_at),
             updated_at: convert::time(row.updated_at),
         });

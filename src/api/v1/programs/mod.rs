@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 use versions::Then;
 pub use versions::types_of;
-pub use view::{Program, settings_of};
+pub use view::{Program, settings_of, warnings};
 
 use super::lookup;
 use crate::{

@@ -153,8 +153,9 @@ pub fn read_settings(json: serde_json::Value) -> Result<ProgramSettings, ApiErro
     serde_json::from_value(json).map_err(ApiError::internal)
 }
 
-fn warnings(settings: &ProgramSettings) -> Vec<String> {
-    settings.can_exceed_sale().then(|| ABOVE_100_PERCENT.to_owned()).into_iter().collect()
+/// The warnings of rules that can pay more than a sale brings, or cannot.
+pub fn warnings(can_exceed_sale: bool) -> Vec<String> {
+    can_exceed_sale.then(|| ABOVE_100_PERCENT.to_owned()).into_iter().collect()
 }
 
 impl Program {
@@ -164,7 +165,7 @@ impl Program {
             id: row.slug,
             version: row.version,
             currency: row.currency,
-            warnings: warnings(&settings),
+            warnings: warnings(settings.can_exceed_sale()),
             settings: Settings::of(settings, currency),
             created_at: convert::time(row.created_at),
             updated_at: convert::time(row.updated_at),
@@ -179,7 +180,7 @@ impl ProgramVersion {
             version: row.version,
             from: convert::time(row.starts_at),
             in_force: row.version == program.version,
-            warnings: warnings(&settings),
+            warnings: warnings(settings.can_exceed_sale()),
             settings: Settings::of(settings, convert::currency(&program.currency)?),
         })
     }
