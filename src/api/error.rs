@@ -184,6 +184,17 @@ impl ApiError {
     }
 }
 
+/// The field whose value does not fit the state of things, where it is one.
+fn field_of(code: &str) -> Option<&'static str> {
+    match code {
+        "exceeds_available" | "below_minimum_payout" | "amount_not_above_refunded" | "amount_too_large" => {
+            Some("amount")
+        }
+        "from_in_future" => Some("from"),
+        _ => None,
+    }
+}
+
 /// What a rejection is told in a sentence.
 fn rejected(reason: Rejection, detail: Option<&str>) -> String {
     let words = reason.as_str().replace('_', " ");
@@ -230,11 +241,12 @@ impl From<LedgerError> for ApiError {
                 code: reason.as_str(),
                 message: format!("the event cannot be taken: {reason}"),
             },
-            LedgerError::Store(error) if store::is_refused_value(&error) => Self::NotPossible {
-                code: Rejection::AmountTooLarge.as_str(),
-                message: "a sum would be larger than can be kept".to_owned(),
+            LedgerError::Store(error) => match store::refused_value(&error) {
+                Some(value) => {
+                    Self::NotPossible { code: value.reason().as_str(), message: value.to_string() }
+                }
+                None => error.into(),
             },
-            LedgerError::Store(error) => error.into(),
             LedgerError::Damaged { .. } => Self::internal(error),
         }
     }
@@ -278,6 +290,9 @@ impl IntoResponse for ApiError {
                 Self::Invalid(errors) => errors.clone(),
                 Self::Conflict { field, message } => vec![FieldError::new(field, message)],
                 Self::Rejected { field: Some(field), .. } => vec![FieldError::new(field, &self)],
+                Self::NotPossible { code, .. } => {
+                    field_of(code).map(|field| FieldError::new(field, &self)).into_iter().collect()
+                }
                 Self::IdempotencyReused => vec![FieldError::new("Idempotency-Key", &self)],
                 _ => Vec::new(),
             },

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 use sea_orm::{DatabaseTransaction, DbErr};
 
 use crate::{
-    domain::{reason::Outcome, time::Timestamp},
+    domain::{
+        reason::{Outcome, Rejection},
+        time::Timestamp,
+    },
     events::{DecodeError, Event},
     ledger::{LedgerError, intake::stream_of},
     store::{
@@ -38,14 +41,14 @@ impl From<DbErr> for BatchError {
 }
 
 impl BatchError {
-    /// The fault of the event itself, as a sentence; `None`: anything else may be at fault.
-    pub fn blames_the_event(&self) -> Option<String> {
+    /// The fault of the event itself; `None`: anything else may be at fault.
+    pub fn blames_the_event(&self) -> Option<Fault> {
         match self {
-            Self::Ledger(error @ (LedgerError::NotFound(_) | LedgerError::Rejected(_))) => {
-                Some(error.to_string())
-            }
-            Self::Ledger(LedgerError::Store(error)) if store::is_refused_value(error) => {
-                Some(format!("the store refuses a value: {error}"))
+            Self::Ledger(LedgerError::Rejected(reason)) => Some(Fault { reason: *reason, detail: None }),
+            Self::Ledger(error @ LedgerError::NotFound(_)) => Some(Fault::malformed(error.to_string())),
+            Self::Ledger(LedgerError::Store(error)) => {
+                let value = store::refused_value(error)?;
+                Some(Fault { reason: value.reason(), detail: Some(value.to_string()) })
             }
             Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
         }
@@ -58,6 +61,20 @@ impl BatchError {
             Self::SeenMeanwhile => true,
             Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner => false,
         }
+    }
+}
+
+/// Why an event cannot take effect, as its row among the rejected tells it.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub reason: Rejection,
+    /// A sentence.
+    pub detail: Option<String>,
+}
+
+impl Fault {
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Self { reason: Rejection::Malformed, detail: Some(detail.into()) }
     }
 }
 

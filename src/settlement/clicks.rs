@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::{
-    batch::{BatchError, Notes, Read, Tally, decode, fresh},
+    batch::{BatchError, Fault, Notes, Read, Tally, decode, fresh},
     consumer::TakeBatch,
     conversions,
 };
@@ -211,12 +211,12 @@ impl TakeBatch for ClickBatches {
         &mut self,
         tx: &DatabaseTransaction,
         delivery: &Delivery,
-        detail: String,
+        fault: Fault,
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
         self.new_days.clear();
-        conversions::refuse(&self.intake, tx, delivery, detail, at, tally).await
+        conversions::refuse(&self.intake, tx, delivery, fault, at, tally).await
     }
 
     fn committed(&mut self) {

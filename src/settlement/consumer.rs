@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use super::{
     SettlementParts,
-    batch::{BatchError, Tally},
+    batch::{BatchError, Fault, Tally},
 };
 use crate::{
     config::SettlementSettings,
@@ -66,7 +66,7 @@ pub(super) trait TakeBatch: Send + 'static {
         &mut self,
         tx: &DatabaseTransaction,
         delivery: &Delivery,
-        detail: String,
+        fault: Fault,
         at: Timestamp,
         tally: &mut Tally,
     ) -> impl Future<Output = Result<(), BatchError>> + Send;
@@ -227,13 +227,13 @@ impl Consumer {
         &mut self,
         taker: &mut impl TakeBatch,
         delivery: &Delivery,
-        detail: String,
+        fault: Fault,
     ) -> Result<(), BatchError> {
         let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
         let tx = self.store.begin().await?;
         let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
-        taker.refuse(&tx, delivery, detail, at, &mut tally).await?;
+        taker.refuse(&tx, delivery, fault, at, &mut tally).await?;
         tx.commit().await?;
         self.committed(ends, taker, tally, begun);
         Ok(())
@@ -318,10 +318,12 @@ impl Consumer {
                 continue;
             }
             let mut taken = self.commit(taker, std::slice::from_ref(delivery)).await;
-            if let Some(detail) = taken.as_ref().err().and_then(BatchError::blames_the_event) {
+            if let Err(error) = &taken
+                && let Some(fault) = error.blames_the_event()
+            {
                 let (topic, partition, offset) = (self.topic.name(), delivery.partition, delivery.offset);
-                warn!(topic, partition, offset, detail, "an event was refused");
-                taken = self.refuse(taker, delivery, detail).await;
+                warn!(topic, partition, offset, %error, reason = %fault.reason, "an event was refused");
+                taken = self.refuse(taker, delivery, fault).await;
             }
             match taken {
                 Ok(()) => {}

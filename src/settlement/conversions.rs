@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sea_orm::DatabaseTransaction;
 
 use super::{
-    batch::{BatchError, Notes, Read, Tally, decode, fresh},
+    batch::{BatchError, Fault, Notes, Read, Tally, decode, fresh},
     consumer::TakeBatch,
 };
 use crate::{
@@ -58,11 +58,11 @@ impl TakeBatch for ConversionBatches {
         &mut self,
         tx: &DatabaseTransaction,
         delivery: &Delivery,
-        detail: String,
+        fault: Fault,
         at: Timestamp,
         tally: &mut Tally,
     ) -> Result<(), BatchError> {
-        refuse(&self.intake, tx, delivery, detail, at, tally).await
+        refuse(&self.intake, tx, delivery, fault, at, tally).await
     }
 }
 
@@ -78,13 +78,13 @@ pub(super) async fn refuse(
     intake: &Intake,
     tx: &DatabaseTransaction,
     delivery: &Delivery,
-    detail: String,
+    fault: Fault,
     at: Timestamp,
     tally: &mut Tally,
 ) -> Result<(), BatchError> {
     let (batch, mut notes) = fresh(tx, decode(std::slice::from_ref(delivery))?, tally).await?;
     for read in &batch {
-        keep(intake, tx, read, Some(&detail), at, &mut notes, tally).await?;
+        keep(intake, tx, read, Some(&fault), at, &mut notes, tally).await?;
     }
     notes.write(tx, at).await
 }
@@ -94,7 +94,7 @@ pub(super) async fn keep(
     intake: &Intake,
     tx: &DatabaseTransaction,
     read: &Read,
-    why: Option<&str>,
+    why: Option<&Fault>,
     at: Timestamp,
     notes: &mut Notes,
     tally: &mut Tally,
@@ -104,8 +104,8 @@ pub(super) async fn keep(
         Read::Refused { event, detail } => (event.account().unwrap_or(NOBODY), Ok(&**event), detail.as_str()),
         Read::Unreadable { text, detail } => (NOBODY, Err(text.as_str()), detail.as_str()),
     };
-    let detail = why.unwrap_or(detail).to_owned();
-    intake.refuse(tx, account, event, detail, at, &mut notes.counts).await?;
+    let Fault { reason, detail } = why.cloned().unwrap_or_else(|| Fault::malformed(detail));
+    intake.refuse(tx, account, event, (reason, detail), at, &mut notes.counts).await?;
     tally.add(Outcome::Rejected, 1);
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! A load of exchange rates wakes the conversions that wait for one; so does the start, for loads that nobody saw. Those
 //! of an account are tried in the order in which they arrived, all of them with the rates of one load: where another
 //! comes in between, it begins with the first again. One that fails for a reason in itself is told and left for the next
-//! look; it does not stand in the way of the others. Time ends nothing before settlement has read what came to the log
+//! load; it does not stand in the way of the others. Time ends nothing before settlement has read what came to the log
 //! in that time (see `horizon`).
 
 use std::{
@@ -19,7 +19,7 @@ use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{SettlementParts, horizon::Horizon};
+use super::{SettlementParts, batch::BatchError, horizon::Horizon};
 use crate::{
     domain::{
         ids::AccountId,
@@ -142,7 +142,9 @@ async fn try_all(
                 Ok(Tried::Done) => {}
                 Ok(Tried::Outdated) => return Ok(false),
                 Err(error) => {
-                    all = false;
+                    let error = BatchError::from(error);
+                    // For its own fault it waits for the next load, and the others are not tried all the time.
+                    all &= error.blames_the_event().is_some();
                     // Those behind it would come before it.
                     blocked = error.is_transient().then_some(row.account_id);
                     warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");

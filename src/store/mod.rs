@@ -51,7 +51,7 @@ use sea_orm::{
     SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-pub use trouble::{ConnectError, Trouble, is_refused_value, is_transient, is_unknown, trouble};
+pub use trouble::{ConnectError, RefusedValue, Trouble, is_transient, is_unknown, refused_value, trouble};
 
 /// Rows of one insert: with 30 columns they stay below the 32,766 values that SQLite takes in a statement, and below
 /// PostgreSQL's 65,535.

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use sea_orm::{DbErr, RuntimeErr, SqlxPostgresError, SqlxSqliteError, sqlx};
 
+use crate::domain::reason::Rejection;
+
 /// A failure that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
@@ -69,15 +71,36 @@ pub fn is_unknown(commit: &DbErr) -> bool {
     )
 }
 
-/// Whether the database refuses a value as such, whatever else is done: it would refuse it again.
-pub fn is_refused_value(error: &DbErr) -> bool {
+/// A value that the database refuses as such, whatever else is done: it would refuse it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedValue {
+    /// The checks of the schema are bounds of sums; so is what a column can hold.
+    #[error("a sum would be larger than can be kept")]
+    Sum,
+    #[error("it has a value that cannot be stored")]
+    Other,
+}
+
+impl RefusedValue {
+    pub const fn reason(self) -> Rejection {
+        match self {
+            Self::Sum => Rejection::AmountTooLarge,
+            Self::Other => Rejection::Malformed,
+        }
+    }
+}
+
+/// See [`RefusedValue`].
+pub fn refused_value(error: &DbErr) -> Option<RefusedValue> {
     /// SQLite's code for a check of the schema.
     const CONSTRAINT_CHECK: &str = "275";
-    let Some(sqlx::Error::Database(error)) = sqlx_error(error) else { return false };
+    let sqlx::Error::Database(error) = sqlx_error(error)? else { return None };
     match error.try_downcast_ref::<SqlxPostgresError>().map(SqlxPostgresError::code) {
-        // Data exceptions; a check of the schema; a text that is too long for an index.
-        Some(state) => state.starts_with("22") || state == "23514" || state == "54000",
-        None => error.code().is_some_and(|code| code == CONSTRAINT_CHECK),
+        // A check of the schema; a number that is out of range.
+        Some("23514" | "22003") => Some(RefusedValue::Sum),
+        // Other data exceptions; a text that is too long for an index.
+        Some(state) => (state.starts_with("22") || state == "54000").then_some(RefusedValue::Other),
+        None => error.code().is_some_and(|code| code == CONSTRAINT_CHECK).then_some(RefusedValue::Sum),
     }
 }
 

@@ -54,6 +54,7 @@ async fn an_amount_stays_above_what_was_refunded() {
     shop.post("/v1/refunds", refund).await.ok(201);
     let refused = shop.patch(&conversion, json!({"amount": "40"})).await;
     assert_eq!(refused.status, 409, "{}", refused.text);
+    assert_eq!(refused.fields(), ["amount"]);
     assert_eq!(shop.patch(&conversion, json!({"amount": "40.01"})).await.ok(200)["amount"], "40.01");
 }
 

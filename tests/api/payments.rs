@@ -104,7 +104,9 @@ async fn a_payout_takes_what_is_available_and_no_more() {
     let server = server().await;
     let shop = &server.shop;
     sell(&server, "o-1", "100").await;
-    assert_eq!(code(&shop.post("/v1/payouts", to_jane("10.01")).await), "exceeds_available");
+    let refused = shop.post("/v1/payouts", to_jane("10.01")).await;
+    assert_eq!(code(&refused), "exceeds_available");
+    assert_eq!(refused.fields(), ["amount"]);
     let made = shop.post("/v1/payouts", to_jane("6")).await.ok(201);
     assert!(made["id"].as_str().unwrap().starts_with("pyo_"));
     assert_eq!((&made["status"], &made["amount"]), (&json!("created"), &json!("6.00")));

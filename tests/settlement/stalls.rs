@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use sea_orm::ConnectionTrait;
+use sea_orm::{ConnectionTrait, EntityTrait};
 use tokio::time::sleep;
-use waypost::{events::VERSION, store::streams, stream::Topic};
+use waypost::{
+    events::VERSION,
+    store::{entities::rejected_event, streams},
+    stream::Topic,
+};
 
 use crate::fixtures::*;
 
@@ -86,4 +90,11 @@ async fn a_sum_that_cannot_be_kept_refuses_its_event_alone() {
     world.settle_all().await;
     assert_eq!(world.outcomes().await, [("settled".to_owned(), 1), ("rejected".to_owned(), 2)].into());
     assert_eq!(world.balances().await, before);
+    for row in rejected_event::Entity::find().all(world.store.reader()).await.unwrap() {
+        let detail = row.detail.as_deref();
+        assert_eq!(
+            (&*row.reason, detail),
+            ("amount_too_large", Some("a sum would be larger than can be kept"))
+        );
+    }
 }
