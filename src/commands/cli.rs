@@ -7,7 +7,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser},
 };
 
-use super::{rates::RatesCommand, spool::SpoolCommand, topics::TopicsCommand};
+use super::{positions::PositionsCommand, rates::RatesCommand, spool::SpoolCommand, topics::TopicsCommand};
 use crate::{
     catalog::{KeyKind, Scope},
     config::{LogFormat, Override, Sources},
@@ -100,6 +100,9 @@ pub enum Command {
     /// Kafka's topics: create, check
     #[command(subcommand)]
     Topics(TopicsCommand),
+    /// Where settlement stands in the event log: list, begin-over
+    #[command(subcommand)]
+    Positions(PositionsCommand),
     /// Accounts, one for each merchant: create, list
     #[command(subcommand)]
     Account(AccountCommand),
@@ -437,6 +440,7 @@ impl Cli {
             Command::Migrate(_)
             | Command::Spool(_)
             | Command::Topics(_)
+            | Command::Positions(_)
             | Command::Account(_)
             | Command::Key(_)
             | Command::Catalog(_)

@@ -17,6 +17,7 @@ mod link;
 mod migrate;
 mod output;
 mod parts;
+mod positions;
 mod process;
 mod rates;
 mod reconcile;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Migrate(_) => migrate::run(settings),
         Command::Spool(command) => spool::run(command, settings),
         Command::Topics(command) => topics::run(command, settings),
+        Command::Positions(command) => positions::run(command, settings),
         Command::Account(command) => account::run(command, settings),
         Command::Key(command) => key::run(command, settings),
         Command::Link(command) => link::run(command, settings),

@@ -5,8 +5,11 @@
 //! has the partition: nothing of the batch takes effect, and the consumer begins again from the stored positions.
 //! That is normal when instances come and go, and an instance that was away too long is stopped by it.
 //!
-//! What cannot go on for a reason in its partition (an event of a newer version, a position that the log does not have)
-//! stops that partition alone, and is tried again by and by. Anything else stops all of them.
+//! What cannot go on for a reason in its partition (an event of a newer version, a position that the log does not have,
+//! damage) stops that partition alone, and is tried again by and by. Anything else stops all of them. A partition whose
+//! log is not the one that was settled is read from its beginning; see `proof`.
+
+mod place;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -21,12 +24,13 @@ use tracing::{error, info, warn};
 use super::{
     SettlementParts,
     batch::{BatchError, Fault, Tally},
+    proof::Proofs,
 };
 use crate::{
     config::SettlementSettings,
     domain::time::Timestamp,
     store::{Store, streams},
-    stream::{Delivery, EventSource, SourceError, Topic},
+    stream::{Delivery, EventSource, Fingerprint, Topic},
     telemetry::settlement::ConsumerMetrics,
 };
 
@@ -85,10 +89,14 @@ pub(super) struct Consumer {
     generation: Option<u64>,
     /// The offset of the next event, of each partition that is ours.
     next: BTreeMap<i32, i64>,
+    /// The partitions whose log may be another than the one that was settled.
+    proofs: Proofs,
     /// Events of the next batch at most, so that its transaction takes about [`BATCH_TIME`].
     room: usize,
     /// Partitions that cannot go on, and when they are tried again.
     stuck: BTreeMap<i32, Stop>,
+    /// When a broker was last asked and did not answer.
+    unanswered: Option<Instant>,
     /// When something last could not go on.
     troubled: Option<Instant>,
     /// Since when nothing but batches that came too late.
@@ -109,9 +117,9 @@ struct Stop {
 /// Why a partition cannot go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cause {
-    /// The log does not have its position.
+    /// The log does not have its position, or nobody says whether it has.
     Position,
-    /// An event cannot take effect.
+    /// An event cannot take effect, or cannot be read.
     Event,
     /// The same, and it is being tried again: whether it can now is not known yet.
     EventTried,
@@ -137,72 +145,14 @@ impl Consumer {
             metrics,
             generation: None,
             next: BTreeMap::new(),
+            proofs: Proofs::default(),
             room,
             stuck: BTreeMap::new(),
+            unanswered: None,
             troubled: None,
             lost_since: None,
             pause: RETRY_FIRST,
         }
-    }
-
-    /// Goes to the stored positions when the assignment has changed. To those of all partitions: one that was ours
-    /// before may have been somebody else's in between.
-    async fn take_over(&mut self, source: &mut impl EventSource) -> Result<(), String> {
-        let assignment = source.assignment();
-        if self.generation == Some(assignment.generation) {
-            return Ok(());
-        }
-        self.begin_again();
-        self.stuck.retain(|partition, _| assignment.partitions.contains(partition));
-        for partition in assignment.partitions {
-            self.go_to_stored(source, partition).await?;
-        }
-        self.generation = Some(assignment.generation);
-        Ok(())
-    }
-
-    /// Goes to the stored position of a partition. One that the log does not have stops that partition.
-    async fn go_to_stored(&mut self, source: &mut impl EventSource, partition: i32) -> Result<(), String> {
-        let position = streams::position(self.store.reader(), self.topic.name(), partition)
-            .await
-            .map_err(|error| error.to_string())?;
-        match source.seek(partition, position).await {
-            Ok(()) => {
-                self.next.insert(partition, position);
-                match self.stuck.get_mut(&partition) {
-                    Some(stop) if stop.cause != Cause::Position => stop.cause = Cause::EventTried,
-                    Some(_) | None => drop(self.stuck.remove(&partition)),
-                }
-                Ok(())
-            }
-            Err(SourceError::Failed(detail)) => Err(detail),
-            Err(error) => {
-                self.stop(source, partition, Cause::Position, &error.to_string());
-                Ok(())
-            }
-        }
-    }
-
-    /// Leaves a partition alone for a while.
-    fn stop(&mut self, source: &mut impl EventSource, partition: i32, cause: Cause, detail: &str) {
-        let pause = self.stuck.get(&partition).map_or(RETRY_FIRST, |stop| (stop.pause * 2).min(RETRY_MOST));
-        let stop = Stop { pause, again: Instant::now() + pause, cause };
-        self.stuck.insert(partition, stop);
-        source.hold(partition);
-        self.metrics.stalled.set(1.0);
-        error!(topic = self.topic.name(), partition, detail, "settlement of a partition cannot go on");
-    }
-
-    /// Tries the partitions again whose time has come.
-    async fn try_stopped(&mut self, source: &mut impl EventSource) -> Result<(), String> {
-        let now = Instant::now();
-        let due = |(&partition, stop): (&i32, &Stop)| {
-            (stop.cause != Cause::EventTried && stop.again <= now).then_some(partition)
-        };
-        for partition in self.stuck.iter().filter_map(due).collect::<Vec<_>>() {
-            self.go_to_stored(source, partition).await?;
-        }
-        Ok(())
     }
 
     /// From the stored positions again.
@@ -247,13 +197,18 @@ impl Consumer {
         tx: &DatabaseTransaction,
         batch: &[Delivery],
     ) -> Result<BTreeMap<i32, i64>, BatchError> {
-        let ends: BTreeMap<i32, i64> =
-            batch.iter().map(|delivery| (delivery.partition, delivery.offset + 1)).collect();
-        for (&partition, &end) in &ends {
-            let from = self.next.get(&partition).copied().ok_or(BatchError::NotOwner)?;
-            if !streams::advance(tx, self.topic.name(), partition, from, end).await? {
+        let lasts: BTreeMap<i32, &Delivery> =
+            batch.iter().map(|delivery| (delivery.partition, delivery)).collect();
+        let mut ends = BTreeMap::new();
+        for (&partition, last) in &lasts {
+            let (from, end) =
+                (self.next.get(&partition).copied().ok_or(BatchError::NotOwner)?, last.offset + 1);
+            let fingerprint = Fingerprint::of(&last.payload);
+            let last = Some(fingerprint.as_bytes().as_slice());
+            if !streams::advance(tx, self.topic.name(), partition, from, end, last).await? {
                 return Err(BatchError::NotOwner);
             }
+            ends.insert(partition, end);
         }
         Ok(ends)
     }
@@ -362,6 +317,10 @@ impl Consumer {
     /// Nothing has gone wrong; `settled`: something went well.
     fn went_on(&mut self, settled: bool) {
         let is_calm = settled || self.troubled.is_none_or(|troubled| troubled.elapsed() > CALM);
+        if !settled {
+            // What it was stopped by would have been handed out again by now.
+            self.stuck.retain(|_, stop| stop.cause != Cause::EventTried || stop.again.elapsed() < CALM);
+        }
         if self.stuck.is_empty() && is_calm {
             self.metrics.stalled.set(0.0);
             self.troubled = None;
@@ -386,7 +345,15 @@ pub(super) async fn run<S: EventSource, T: TakeBatch>(
             consumer.take_over(&mut source).await?;
             consumer.try_stopped(&mut source).await?;
             let wait = Duration::from_millis(consumer.settings.batch_wait_ms);
-            source.poll(consumer.room, wait).await.map_err(|error| error.to_string())
+            match source.poll(consumer.room, wait).await {
+                Ok(batch) => consumer.prove(&mut source, batch).await,
+                Err(error) => match error.partition() {
+                    Some(partition) => {
+                        consumer.not_readable(&mut source, partition, error).await.map(|()| Vec::new())
+                    }
+                    None => Err(error.to_string()),
+                },
+            }
         };
         let polled = tokio::select! {
             () = shutdown.cancelled() => break,

@@ -8,7 +8,10 @@ use sea_orm::DbErr;
 
 use crate::{
     domain::time::Timestamp,
-    store::{Store, streams},
+    store::{
+        Store,
+        streams::{self, Positions},
+    },
     stream::{EndOfLog, Ends, SourceError, Topic},
 };
 
@@ -50,7 +53,11 @@ impl<E: EndOfLog> Horizon<E> {
     /// Looks how far settlement is. The ends that were seen stay the goal until they are reached: a log that grows all
     /// the time is never read to its present end. Ends that are lower now were of a log that is no more.
     pub async fn look(&mut self, at: Timestamp) -> Result<(), HorizonError> {
+        // Before the ends: a position that is beyond one that was seen later is another log's.
+        let positions = streams::positions(self.store.reader()).await?;
         let (clicks, conversions) = (self.clicks.ends().await?, self.conversions.ends().await?);
+        let is_one_log =
+            is_of(&positions, Topic::Clicks, &clicks) && is_of(&positions, Topic::Conversions, &conversions);
         let seen = match self.ahead.take() {
             None => Seen { at, clicks, conversions },
             Some(before) => Seen {
@@ -59,8 +66,9 @@ impl<E: EndOfLog> Horizon<E> {
                 conversions: lower(before.conversions, &conversions),
             },
         };
-        if self.is_read(Topic::Clicks, &seen.clicks).await?
-            && self.is_read(Topic::Conversions, &seen.conversions).await?
+        if is_one_log
+            && is_read(&positions, Topic::Clicks, &seen.clicks)
+            && is_read(&positions, Topic::Conversions, &seen.conversions)
         {
             self.reached = seen.at;
         } else {
@@ -68,15 +76,18 @@ impl<E: EndOfLog> Horizon<E> {
         }
         Ok(())
     }
+}
 
-    async fn is_read(&self, topic: Topic, ends: &Ends) -> Result<bool, DbErr> {
-        for (&partition, &end) in ends {
-            if streams::position(self.store.reader(), topic.name(), partition).await? < end {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
+fn position_in(positions: &Positions, topic: Topic, partition: i32) -> i64 {
+    positions.get(&(topic.name().to_owned(), partition)).copied().unwrap_or(0)
+}
+
+fn is_read(positions: &Positions, topic: Topic, ends: &Ends) -> bool {
+    ends.iter().all(|(&partition, &end)| position_in(positions, topic, partition) >= end)
+}
+
+fn is_of(positions: &Positions, topic: Topic, ends: &Ends) -> bool {
+    ends.iter().all(|(&partition, &end)| position_in(positions, topic, partition) <= end)
 }
 
 fn lower(before: Ends, now: &Ends) -> Ends {

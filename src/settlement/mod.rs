@@ -3,8 +3,8 @@
 //! Two consumers apart, so that a burst of clicks never delays money. Each takes a batch, applies it and moves its
 //! position by compare-and-set, all in one transaction of the store: a batch has happened whole or not at all, and
 //! a consumer that lost its partition cannot commit. A batch that fails is tried again event by event: what fails
-//! for a reason in the event is rejected with it; what fails for another reason, or has a version that this build
-//! does not know, stalls the consumer until it passes or somebody helps. Nothing is ever skipped.
+//! for a reason in the event is rejected with it; one of a version that this build does not know stops its partition, and
+//! what fails for another reason the consumer, until it passes or somebody helps. Nothing is ever skipped.
 
 mod batch;
 mod clicks;
@@ -12,6 +12,7 @@ mod consumer;
 mod conversions;
 mod horizon;
 mod pending;
+mod proof;
 pub mod reconcile;
 
 use std::sync::Arc;

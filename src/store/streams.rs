@@ -24,23 +24,43 @@ pub struct StreamKey {
 
 /// Where a consumer stands; 0 before it ever read.
 pub async fn position(db: &impl ConnectionTrait, topic: &str, partition: i32) -> Result<i64, DbErr> {
-    let row = position::Entity::find_by_id((topic.to_owned(), partition)).one(db).await?;
-    Ok(row.map_or(0, |row| row.next_offset))
+    Ok(standing(db, topic, partition).await?.0)
 }
 
-/// Moves a position from what this consumer believes it to be; `false`: somebody else owns the partition now.
+/// Where consumers stand in each partition of each topic that they have read of.
+pub type Positions = BTreeMap<(String, i32), i64>;
+
+pub async fn positions(db: &impl ConnectionTrait) -> Result<Positions, DbErr> {
+    let rows = position::Entity::find().all(db).await?;
+    Ok(rows.into_iter().map(|row| ((row.topic, row.partition), row.next_offset)).collect())
+}
+
+/// As [`position()`], with the fingerprint of the record before it, where one is known.
+pub async fn standing(
+    db: &impl ConnectionTrait,
+    topic: &str,
+    partition: i32,
+) -> Result<(i64, Option<Vec<u8>>), DbErr> {
+    let row = position::Entity::find_by_id((topic.to_owned(), partition)).one(db).await?;
+    Ok(row.map_or((0, None), |row| (row.next_offset, row.last)))
+}
+
+/// Moves a position from what this consumer believes it to be, with the fingerprint of the record before it; `false`:
+/// somebody else owns the partition now.
 pub async fn advance(
     tx: &impl ConnectionTrait,
     topic: &str,
     partition: i32,
     from: i64,
     to: i64,
+    last: Option<&[u8]>,
 ) -> Result<bool, DbErr> {
     if from == 0 {
         let row = position::ActiveModel {
             topic: Set(topic.to_owned()),
             partition: Set(partition),
             next_offset: Set(0),
+            last: Set(None),
         };
         position::Entity::insert(row)
             .on_conflict_do_nothing_on([position::Column::Topic, position::Column::Partition])
@@ -49,6 +69,7 @@ pub async fn advance(
     }
     let moved = position::Entity::update_many()
         .col_expr(position::Column::NextOffset, Expr::value(to))
+        .col_expr(position::Column::Last, Expr::value(last.map(<[u8]>::to_vec)))
         .filter(position::Column::Topic.eq(topic))
         .filter(position::Column::Partition.eq(partition))
         .filter(position::Column::NextOffset.eq(from))

@@ -189,20 +189,59 @@ pub struct Delivery {
     pub payload: Bytes,
 }
 
-/// Why nothing can be handed out. The reader tries again later; nothing is skipped.
+/// Tells one record from another: what a position remembers of the record before it, so that the log can be told
+/// from one that took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; 16]);
+
+impl Fingerprint {
+    /// The first half of the payload's BLAKE3 hash.
+    pub fn of(payload: &[u8]) -> Self {
+        let hash = blake3::hash(payload);
+        let (first, _) = hash.as_bytes().split_at(16);
+        Self(first.try_into().unwrap_or_default())
+    }
+
+    /// As it was stored; none: these are not the bytes of one.
+    pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// Why nothing can be handed out, of one partition or of all. The reader tries again later; nothing is skipped.
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// A stored batch does not match its checksum.
     #[error("the event log is damaged at offset {offset} of {topic}: {detail}")]
-    Damaged { topic: &'static str, offset: i64, detail: String },
+    Damaged { topic: &'static str, partition: i32, offset: i64, detail: String },
     /// The stored position is older than what the log still has, so events would be skipped.
     #[error("offset {wanted} of {topic} is gone, the log begins at {begins}")]
-    Truncated { topic: &'static str, wanted: i64, begins: i64 },
+    Truncated { topic: &'static str, partition: i32, wanted: i64, begins: i64 },
     /// The stored position is one that the log does not have yet: it is another log, or has lost its end.
     #[error("offset {wanted} of {topic} is not there, the log ends at {ends}: was the topic made anew?")]
-    Beyond { topic: &'static str, wanted: i64, ends: i64 },
+    Beyond { topic: &'static str, partition: i32, wanted: i64, ends: i64 },
+    /// Reading was interrupted: by now other records may stand where the next ones were.
+    #[error("reading partition {partition} of {topic} was interrupted: {detail}")]
+    Interrupted { topic: &'static str, partition: i32, detail: String },
     #[error("the event log cannot be read: {0}")]
     Failed(String),
+}
+
+impl SourceError {
+    /// The partition that cannot go on; none: nothing can.
+    pub const fn partition(&self) -> Option<i32> {
+        match self {
+            Self::Damaged { partition, .. }
+            | Self::Truncated { partition, .. }
+            | Self::Beyond { partition, .. }
+            | Self::Interrupted { partition, .. } => Some(*partition),
+            Self::Failed(_) => None,
+        }
+    }
 }
 
 /// The partitions of one topic that are a reader's now.
@@ -241,8 +280,14 @@ pub trait EventSource: Send + 'static {
         wait: Duration,
     ) -> impl Future<Output = Result<Vec<Delivery>, SourceError>> + Send;
 
-    /// The next record handed out of `partition` will be the first at or after `offset`.
+    /// The next record handed out of `partition` will be the first that it has.
+    fn rewind(&mut self, partition: i32) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// The next record handed out of `partition` will be the first at or after `offset`, which it must have.
     fn seek(&mut self, partition: i32, offset: i64) -> impl Future<Output = Result<(), SourceError>> + Send;
+
+    /// The offset of the first record that `partition` still has, and the one behind its last.
+    fn bounds(&self, partition: i32) -> impl Future<Output = Result<(i64, i64), SourceError>> + Send;
 
     /// Nothing more is handed out of `partition` before it is [`seek`](Self::seek)ed again.
     fn hold(&mut self, partition: i32);

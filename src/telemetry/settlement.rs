@@ -30,6 +30,8 @@ pub struct ConsumerMetrics {
     pub conflicts: Counter,
     /// Batches that came too late: another instance has the partition.
     pub lost_ownership: Counter,
+    /// Partitions that were begun over.
+    pub begun_over: Counter,
     /// 1 while the consumer cannot go on: somebody has to look.
     pub stalled: Gauge,
     /// Time from receipt to settlement of the last event.
@@ -84,6 +86,11 @@ impl ConsumerMetrics {
             lost_ownership: counter_with(
                 "waypost_settlement_lost_ownership_total",
                 "Batches that were given up because another instance had moved the position.",
+                &label,
+            ),
+            begun_over: counter_with(
+                "waypost_settlement_begun_over_total",
+                "Partitions that were read from their beginning because their log was not the one that was settled.",
                 &label,
             ),
             stalled: gauge_with(

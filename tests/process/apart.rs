@@ -148,11 +148,6 @@ async fn settlement_may_come_first() {
     for file in ["spool.db", "spool.db-wal", "spool.db-shm"] {
         let _ = std::fs::remove_file(folder.data().join(file));
     }
-    let store = folder.store().await;
-    let positions = waypost::store::entities::position::Entity::delete_many();
-    let tx = store.begin().await.unwrap();
-    positions.exec(&tx).await.unwrap();
-    tx.commit().await.unwrap();
     let settle = folder.start(SETTLE).await;
     let edge = folder.start(EDGE).await;
     buy(&edge, &key, "one").await;

@@ -452,9 +452,17 @@ impl EventSource for FakeSource {
         Ok(found)
     }
 
+    async fn rewind(&mut self, partition: i32) -> Result<(), SourceError> {
+        self.seek(partition, 0).await
+    }
+
     async fn seek(&mut self, _partition: i32, offset: i64) -> Result<(), SourceError> {
         (self.position, self.held) = (usize::try_from(offset).unwrap(), false);
         Ok(())
+    }
+
+    async fn bounds(&self, _partition: i32) -> Result<(i64, i64), SourceError> {
+        Ok((0, self.ends().await?[&0]))
     }
 
     fn hold(&mut self, _partition: i32) {

@@ -7,6 +7,7 @@ mod backend;
 mod days;
 mod fixtures;
 mod once;
+mod other_log;
 mod poison;
 mod rates;
 mod stalls;

@@ -22,6 +22,7 @@ pub const SESSION: Duration = Duration::from_secs(6);
 /// Killed at the latest when dropped.
 pub struct Instance {
     child: Child,
+    config: PathBuf,
     log: PathBuf,
     admin: String,
 }
@@ -43,12 +44,7 @@ impl Instance {
             (folder.join("waypost.toml"), folder.join("ready.json"), folder.join("log"));
         fs::write(&config, settings(world, topics, session) + settlement).unwrap();
         let file = File::create(&log).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
-        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST"))
-        {
-            command.env_remove(name);
-        }
-        let child = command
+        let child = waypost()
             .args(["settle", "--config"])
             .arg(&config)
             .arg("--data-dir")
@@ -60,7 +56,7 @@ impl Instance {
             .stderr(file)
             .spawn()
             .unwrap();
-        let mut instance = Self { child, log, admin: String::new() };
+        let mut instance = Self { child, config, log, admin: String::new() };
         eventually("an instance", async || {
             if let Some(status) = instance.child.try_wait().unwrap() {
                 panic!("it ended instead: {status}\n{}", instance.log());
@@ -71,6 +67,13 @@ impl Instance {
         let ready: Value = serde_json::from_slice(&fs::read(&ready).unwrap()).unwrap();
         instance.admin = ready["admin"].as_str().unwrap().to_owned();
         instance
+    }
+
+    /// What another command says, with the same settings.
+    pub fn waypost(&self, arguments: &[&str]) -> String {
+        let output = waypost().args(arguments).arg("--config").arg(&self.config).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
     }
 
     pub fn log(&self) -> String {
@@ -151,6 +154,15 @@ impl Drop for Instance {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The program, with nothing of its settings in the environment.
+fn waypost() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_waypost"));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("WAYPOST")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 fn settings(world: &World, topics: &Topics, session: Duration) -> String {

@@ -88,11 +88,16 @@ impl Topics {
     }
 
     pub async fn make(&self) {
-        let names = Topic::ALL.map(|topic| self.name(topic));
-        let new: Vec<_> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        let made = self.admin().create_topics(&new, &AdminOptions::new()).await.unwrap();
-        made.into_iter().for_each(|made| drop(made.unwrap()));
+        for topic in Topic::ALL {
+            let name = self.name(topic);
+            let new = [NewTopic::new(&name, PARTITIONS, TopicReplication::Fixed(1))];
+            // One of the same name that was just removed may take a moment to go.
+            eventually("a new topic", async || {
+                let made = self.admin().create_topics(&new, &AdminOptions::new()).await.unwrap();
+                made.iter().all(Result::is_ok)
+            })
+            .await;
+        }
         // Known to everybody, leaders included.
         for topic in Topic::ALL {
             eventually("a topic", async || (0..PARTITIONS).all(|at| self.ends_of(topic, at).is_some())).await;

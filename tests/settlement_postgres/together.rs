@@ -65,9 +65,17 @@ impl EventSource for Partitions {
         Ok(found)
     }
 
+    async fn rewind(&mut self, partition: i32) -> Result<(), SourceError> {
+        self.seek(partition, 0).await
+    }
+
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         self.at[usize::try_from(partition).unwrap()] = usize::try_from(offset).unwrap();
         Ok(())
+    }
+
+    async fn bounds(&self, partition: i32) -> Result<(i64, i64), SourceError> {
+        Ok((0, self.ends().await?[&partition]))
     }
 
     fn hold(&mut self, partition: i32) {

@@ -168,7 +168,7 @@ async fn offsets_never_restart() {
     source.seek(0, 150).await.unwrap();
     assert!(source.poll(1, Duration::ZERO).await.unwrap().is_empty());
     // A position past the end belongs to a log that this one replaced.
-    assert!(matches!(source.seek(0, 151).await, Err(SourceError::Damaged { offset: 151, .. })));
+    assert!(matches!(source.seek(0, 151).await, Err(SourceError::Beyond { wanted: 151, .. })));
 }
 
 #[tokio::test]

@@ -23,18 +23,16 @@ pub struct Written {
 /// # Errors
 /// The file cannot be written; the old one is as it was.
 pub fn write(path: &Path, catalog: &Catalog, place: &TopicPlace) -> io::Result<Written> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
-    let beside = Path::new(&beside);
-    let written = write_whole(beside, catalog, place).and_then(|written| {
-        fs::rename(beside, path)?;
+    let beside = path.with_added_extension("new");
+    let written = write_whole(&beside, catalog, place).and_then(|written| {
+        fs::rename(&beside, path)?;
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
         Ok(written)
     });
     if written.is_err() {
         // A disk that is full is not to stay full of what nobody reads.
-        let _ = fs::remove_file(beside);
+        let _ = fs::remove_file(&beside);
     }
     written
 }

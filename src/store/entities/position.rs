@@ -12,6 +12,8 @@ pub struct Model {
     pub partition: i32,
     /// The offset of the next event.
     pub next_offset: i64,
+    /// The fingerprint of the record before it; none: nothing was read since the position was set.
+    pub last: Option<Vec<u8>>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

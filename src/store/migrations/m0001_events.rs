@@ -76,6 +76,7 @@ fn tables() -> Vec<TableCreateStatement> {
             .col(text("topic"))
             .col(integer("partition"))
             .col(big_integer("next_offset"))
+            .col(binary_null("last"))
             .primary_key(Index::create().col("topic").col("partition"))
             .to_owned(),
         Table::create()

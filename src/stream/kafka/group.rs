@@ -131,8 +131,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A partition that is ours.
 struct Partition {
     queue: PartitionQueue<Listener>,
-    /// The next offset to hand out; none before the first seek.
-    next: Option<i64>,
+    /// The next record to hand out; none before the first seek.
+    next: Option<Offset>,
     /// Nothing is handed out before the next seek.
     paused: bool,
     /// Everything before it has taken effect, and whether the group was told.
@@ -252,24 +252,23 @@ impl Group {
         Ok(Found::Records(found))
     }
 
-    /// Begins at `offset`; 0 is the log's beginning, wherever that is. Asks the brokers only where the partition could
-    /// not go on before. Blocks for [`ANSWER`] and [`SEEK`] at most.
-    pub fn seek(&self, number: i32, offset: i64) -> Result<(), SourceError> {
+    /// Begins at an offset, or with the first record that there is. Asks the brokers only where the partition could not
+    /// go on before. Blocks for [`ANSWER`] and [`SEEK`] at most.
+    pub fn seek(&self, number: i32, begin: Offset) -> Result<(), SourceError> {
         let was_broken =
             lock(&self.held).partitions.get(&number).is_some_and(|partition| partition.broken.is_some());
         if was_broken {
-            self.check(number, offset)?;
+            self.check(number, begin)?;
         }
         let mut held = lock(&self.held);
         // Gone again: the next look at the assignment will tell.
         let Some(partition) = held.partitions.get_mut(&number) else { return Ok(()) };
         let is_fetched = partition.next.is_some() && partition.broken.is_none();
-        let begin = if offset == 0 { Offset::Beginning } else { Offset::Offset(offset) };
         if !is_fetched || self.consumer.seek(&self.name, number, begin, SEEK).is_err() {
             self.fetch_from(number, begin).map_err(|error| SourceError::Failed(error.to_string()))?;
         }
-        (partition.next, partition.paused) = (Some(offset), false);
-        partition.consumed = Some((offset, true));
+        (partition.next, partition.paused) = (Some(begin), false);
+        partition.consumed = Some((begin.to_raw().map_or(0, |offset| offset.max(0)), true));
         partition.broken = None;
         Ok(())
     }
@@ -290,20 +289,25 @@ impl Group {
         self.consumer.incremental_assign(&list)
     }
 
-    /// Whether `offset` is one that the log has or will have next.
-    fn check(&self, number: i32, offset: i64) -> Result<(), SourceError> {
-        let (begins, ends) = self
-            .consumer
-            .fetch_watermarks(&self.name, number, ANSWER)
-            .map_err(|error| SourceError::Failed(format!("partition {number}: {error}")))?;
-        let topic = self.topic.name();
-        if offset != 0 && offset < begins {
-            return Err(SourceError::Truncated { topic, wanted: offset, begins });
+    /// Whether the log has a record, or will have it next.
+    fn check(&self, number: i32, begin: Offset) -> Result<(), SourceError> {
+        let (begins, ends) = self.bounds(number)?;
+        let Offset::Offset(wanted) = begin else { return Ok(()) };
+        let (topic, partition) = (self.topic.name(), number);
+        if wanted < begins {
+            return Err(SourceError::Truncated { topic, partition, wanted, begins });
         }
-        if offset > ends {
-            return Err(SourceError::Beyond { topic, wanted: offset, ends });
+        if wanted > ends {
+            return Err(SourceError::Beyond { topic, partition, wanted, ends });
         }
         Ok(())
+    }
+
+    /// Where a partition begins and ends. Blocks for [`ANSWER`] at most.
+    pub fn bounds(&self, number: i32) -> Result<(i64, i64), SourceError> {
+        self.consumer
+            .fetch_watermarks(&self.name, number, ANSWER)
+            .map_err(|error| SourceError::Failed(format!("partition {number}: {error}")))
     }
 
     /// Where the topic's partitions end, those of others as well. Blocks for [`ANSWER`] and once more for each partition
@@ -328,34 +332,34 @@ impl Group {
         Ok(ends)
     }
 
-    /// Why a partition cannot go on. `Ok`: it can after all, or the brokers do not answer and it is left as it is.
-    /// Blocks for [`ANSWER`] and [`SEEK`] at most.
-    pub fn examine(&self, number: i32) -> Result<(), SourceError> {
+    /// Why a partition cannot go on; none: it is not ours any more. Blocks for [`ANSWER`] at most.
+    pub fn examine(&self, number: i32) -> Option<SourceError> {
         let (next, reason) = {
             let held = lock(&self.held);
-            let Some(partition) = held.partitions.get(&number) else { return Ok(()) };
-            let (Some(next), Some(reason)) = (partition.next, &partition.broken) else { return Ok(()) };
-            (next, reason.clone())
+            let partition = held.partitions.get(&number)?;
+            (partition.next?, partition.broken.clone()?)
         };
+        let (topic, partition) = (self.topic.name(), number);
         match self.check(number, next) {
             Ok(()) => {}
             Err(SourceError::Failed(detail)) => {
-                debug!(topic = self.name, detail, "a partition cannot be examined now");
-                return Ok(());
+                return Some(SourceError::Interrupted { topic, partition, detail });
             }
-            Err(error) => return Err(error),
+            Err(error) => return Some(error),
         }
-        match reason.rdkafka_error_code() {
-            // The brokers have that offset now: it was a broker that had just come back.
-            Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-                self.seek(number, next)
+        Some(match (reason.rdkafka_error_code(), next) {
+            // The brokers have that offset now; whether it is that of the same record is another question.
+            (Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange), _)
+            | (_, Offset::Beginning) => {
+                SourceError::Interrupted { topic, partition, detail: reason.to_string() }
             }
-            _ => Err(SourceError::Damaged {
-                topic: self.topic.name(),
-                offset: next,
+            (_, next) => SourceError::Damaged {
+                topic,
+                partition,
+                offset: next.to_raw().unwrap_or_default(),
                 detail: format!("partition {number}: {reason}"),
-            }),
-        }
+            },
+        })
     }
 
     /// Everything before `offset` has taken effect.
@@ -561,7 +565,7 @@ impl Partition {
                 None => return,
                 Some(Ok(message)) => {
                     let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-                    *next = message.offset() + 1;
+                    *next = Offset::Offset(message.offset() + 1);
                     found.push(Delivery { partition: number, offset: message.offset(), payload });
                 }
                 // Whatever it is, librdkafka may go on behind it; we must not.

@@ -2,8 +2,8 @@
 //!
 //! Each topic has a consumer group of its own, with the cooperative protocol: when instances come and go, only the
 //! partitions that move stop. Where to begin is the store's word, never the group's: nothing is stored with the
-//! brokers but a copy for tools that show lag, and a position that the log does not have is an error, never a reason
-//! to begin elsewhere. Members are not static (`group.instance.id`): a name that two instances share would shut one of
+//! brokers but a copy for tools that show lag, and a position that the log does not have is an error, for settlement
+//! to decide about. Members are not static (`group.instance.id`): a name that two instances share would shut one of
 //! them out for good, and a copy that is gone would keep its partitions for the whole session all the same.
 //!
 //! While the brokers are away nothing is handed out, which the metrics show; it goes on by itself.
@@ -16,7 +16,9 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError};
+use rdkafka::{
+    ClientConfig, Offset, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError,
+};
 use tokio::{
     sync::oneshot,
     task,
@@ -171,7 +173,10 @@ impl EventSource for KafkaSource {
                 Found::Records(found) if !found.is_empty() => return Ok(found),
                 Found::Records(_) => {}
                 Found::Broken(partition) => {
-                    self.blocking(move |group| group.examine(partition)).await?;
+                    let examined = self.blocking(move |group| Ok(group.examine(partition))).await?;
+                    if let Some(error) = examined {
+                        return Err(error);
+                    }
                 }
             }
             if self.assignment().generation != generation
@@ -182,8 +187,16 @@ impl EventSource for KafkaSource {
         }
     }
 
+    async fn rewind(&mut self, partition: i32) -> Result<(), SourceError> {
+        self.blocking(move |group| group.seek(partition, Offset::Beginning)).await
+    }
+
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
-        self.blocking(move |group| group.seek(partition, offset)).await
+        self.blocking(move |group| group.seek(partition, Offset::Offset(offset))).await
+    }
+
+    async fn bounds(&self, partition: i32) -> Result<(i64, i64), SourceError> {
+        self.blocking(move |group| group.bounds(partition)).await
     }
 
     fn hold(&mut self, partition: i32) {

@@ -135,6 +135,7 @@ const fn statements(topic: Topic) -> &'static Statements {
 /// One connection to the file.
 #[derive(Debug)]
 pub(super) struct Database {
+    path: PathBuf,
     connection: Connection,
 }
 
@@ -143,18 +144,18 @@ impl Database {
     pub(super) fn create(path: &Path) -> Result<Self, SpoolError> {
         let mut database = Self::connect(path, OpenFlags::SQLITE_OPEN_CREATE, "FULL")?;
         database.prepare().map_err(SpoolError::at(path))?;
-        database.for_appending(path)
+        database.for_appending()
     }
 
     /// As [`create`](Self::create), for a file that has to be there: a new one would begin at offset 0 again.
     pub(super) fn reopen(path: &Path) -> Result<Self, SpoolError> {
-        Self::connect(path, OpenFlags::empty(), "FULL")?.for_appending(path)
+        Self::connect(path, OpenFlags::empty(), "FULL")?.for_appending()
     }
 
-    fn for_appending(self, path: &Path) -> Result<Self, SpoolError> {
-        self.check(path)?;
+    fn for_appending(self) -> Result<Self, SpoolError> {
+        self.check()?;
         // The writer copies the WAL into the file itself, after it has answered; see `checkpoint`.
-        self.connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(SpoolError::at(path))?;
+        self.connection.pragma_update(None, "wal_autocheckpoint", 0).map_err(SpoolError::at(&self.path))?;
         Ok(self)
     }
 
@@ -162,7 +163,7 @@ impl Database {
     /// then more is kept than has to be.
     pub(super) fn open(path: &Path) -> Result<Self, SpoolError> {
         let database = Self::connect(path, OpenFlags::empty(), "NORMAL")?;
-        database.check(path)?;
+        database.check()?;
         Ok(database)
     }
 
@@ -187,7 +188,7 @@ impl Database {
         if mode != "wal" {
             return Err(SpoolError::NoWal(path.to_owned()));
         }
-        Ok(Self { connection })
+        Ok(Self { path: path.to_owned(), connection })
     }
 
     /// Makes the schema in a new file.
@@ -210,7 +211,8 @@ impl Database {
 
     /// Refuses a file that is not a log, is a newer build's, or whose head does not follow its last batch: appending
     /// to that would give offsets twice.
-    fn check(&self, path: &Path) -> Result<(), SpoolError> {
+    fn check(&self) -> Result<(), SpoolError> {
+        let path = self.path.as_path();
         let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
         let version = pragma("user_version").map_err(SpoolError::at(path))?;
         match pragma("application_id").map_err(SpoolError::at(path))? {
@@ -298,12 +300,12 @@ impl Database {
     }
 
     /// By how many bytes the file has to grow before it holds what the WAL has.
-    pub(super) fn growth(&self, path: &Path) -> rusqlite::Result<u64> {
+    pub(super) fn growth(&self) -> rusqlite::Result<u64> {
         let bytes: i64 = self
             .connection
             .prepare_cached("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")?
             .query_row([], |row| row.get(0))?;
-        Ok(bytes.unsigned_abs().saturating_sub(length(path)))
+        Ok(bytes.unsigned_abs().saturating_sub(length(&self.path)))
     }
 
     /// Whether appends may make the file greater, or have to do with the pages that forgotten batches have left. They
@@ -316,8 +318,8 @@ impl Database {
 
     /// Gives the room of a file without batches back to the disk; false when that is little. It takes some pages in the
     /// WAL and in memory.
-    pub(super) fn shrink(&self, path: &Path) -> rusqlite::Result<bool> {
-        if length(path) + length(&wal(path)) < SMALL_BYTES {
+    pub(super) fn shrink(&self) -> rusqlite::Result<bool> {
+        if length(&self.path) + length(&wal(&self.path)) < SMALL_BYTES {
             return Ok(false);
         }
         self.connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -350,7 +352,12 @@ impl Database {
         found: &mut Vec<Delivery>,
     ) -> Result<(), SourceError> {
         let failed = |error| failure(topic, from, &error);
-        let damaged = |offset, detail: String| SourceError::Damaged { topic: topic.name(), offset, detail };
+        let damaged = |offset, detail: String| SourceError::Damaged {
+            topic: topic.name(),
+            partition: 0,
+            offset,
+            detail,
+        };
         let tx = self.connection.unchecked_transaction().map_err(failed)?;
         self.within(&tx, topic, from)?;
         let head = next_offset(&tx, topic).map_err(failed)?;
@@ -405,12 +412,15 @@ impl Database {
             .map_err(failed)?;
         let begins = first.unwrap_or(head);
         if offset < begins {
-            return Err(SourceError::Truncated { topic: topic.name(), wanted: offset, begins });
+            return Err(SourceError::Truncated { topic: topic.name(), partition: 0, wanted: offset, begins });
         }
         if offset > head {
-            // An older file took this one's place: its next events would have offsets that count as read.
-            let detail = format!("the log ends at {head}, before the position of its reader");
-            return Err(SourceError::Damaged { topic: topic.name(), offset, detail });
+            return Err(SourceError::Beyond {
+                topic: topic.name(),
+                partition: 0,
+                wanted: offset,
+                ends: head,
+            });
         }
         Ok(())
     }
@@ -503,7 +513,7 @@ fn trim(tx: &Transaction<'_>, topic: Topic, mark: i64) -> rusqlite::Result<bool>
 fn failure(topic: Topic, offset: i64, error: &rusqlite::Error) -> SourceError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) | None => {
-            SourceError::Damaged { topic: topic.name(), offset, detail: error.to_string() }
+            SourceError::Damaged { topic: topic.name(), partition: 0, offset, detail: error.to_string() }
         }
         Some(_) => SourceError::Failed(error.to_string()),
     }

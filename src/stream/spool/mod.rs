@@ -17,8 +17,9 @@
 //!
 //! Beyond that: bytes that a failing disk changes after the sync are found by checksum in the file. In the part of the
 //! WAL that is not copied yet, some MiB at most, SQLite takes them for the end of the log at the next start. A reader
-//! that had come further finds its position past the end, which is `Damaged`; what nobody had read yet shows as a gap
-//! in the numbers of the events, as `reconcile` counts them.
+//! that had come further finds its position past the end ([`SourceError::Beyond`](super::SourceError::Beyond)), and
+//! settlement begins over; what nobody had read yet shows as a gap in the numbers of the events, as `reconcile` counts
+//! them.
 //!
 //! # When it commits
 //! A conversion has somebody waiting for the answer, so it is never delayed: an idle writer commits it at once, with

@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use super::{SpoolError, database::Database, lacks_room, queue::Queue, reserve};
+use super::{SpoolError, TopicStats, database::Database, lacks_room, queue::Queue, reserve};
 use crate::stream::{Assignment, Delivery, EndOfLog, Ends, EventSource, SourceError, Topic};
 
 /// How often a reader looks at a file that another process writes.
@@ -85,6 +85,11 @@ async fn on_file<T: Send + 'static>(
     task::spawn_blocking(work).await.map_err(|error| SourceError::Failed(error.to_string()))?
 }
 
+async fn stats(database: &Arc<Mutex<Database>>) -> Result<[TopicStats; 2], SourceError> {
+    on_file(database, |database| database.stats().map_err(|error| SourceError::Failed(error.to_string())))
+        .await
+}
+
 /// Where the log ends, read from its file.
 #[derive(Debug)]
 pub struct SpoolEnd {
@@ -94,10 +99,10 @@ pub struct SpoolEnd {
 
 impl EndOfLog for SpoolEnd {
     async fn ends(&self) -> Result<Ends, SourceError> {
-        let stats = on_file(&self.database, |database| {
-            database.stats().map_err(|error| SourceError::Failed(error.to_string()))
-        });
-        let kept = stats.await?.into_iter().filter(|kept| kept.topic == self.topic && kept.events > 0);
+        let kept = stats(&self.database)
+            .await?
+            .into_iter()
+            .filter(|kept| kept.topic == self.topic && kept.events > 0);
         Ok(kept.map(|kept| (0, kept.next_offset)).collect())
     }
 }
@@ -141,6 +146,12 @@ impl EventSource for SpoolSource {
         Ok(found)
     }
 
+    /// One that has forgotten something begins with offset 0 no more, and is not rewound: who never read it would pass
+    /// over what is forgotten.
+    async fn rewind(&mut self, partition: i32) -> Result<(), SourceError> {
+        self.seek(partition, 0).await
+    }
+
     async fn seek(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
         Self::only_partition(partition)?;
         let topic = self.topic;
@@ -149,6 +160,13 @@ impl EventSource for SpoolSource {
         self.position = offset;
         self.held = false;
         Ok(())
+    }
+
+    async fn bounds(&self, partition: i32) -> Result<(i64, i64), SourceError> {
+        Self::only_partition(partition)?;
+        let topic = self.topic;
+        let kept = stats(&self.database).await?[topic.index()];
+        Ok((kept.begins, kept.next_offset))
     }
 
     fn hold(&mut self, _partition: i32) {

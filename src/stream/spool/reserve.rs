@@ -86,7 +86,5 @@ pub(super) fn give_up(log: &Path) -> bool {
 }
 
 fn beside(log: &Path) -> PathBuf {
-    let mut path = log.as_os_str().to_owned();
-    path.push(".reserve");
-    path.into()
+    log.with_added_extension("reserve")
 }

@@ -131,8 +131,7 @@ impl Writer {
     }
 
     fn growth(&mut self) -> Result<u64, SpoolError> {
-        let path = self.path.clone();
-        self.with_database(|database| database.growth(&path))
+        self.with_database(|database| database.growth())
     }
 
     /// Makes a group durable and answers it. Nothing is acknowledged unless the commit that holds it came back well.
@@ -317,8 +316,7 @@ impl Writer {
         if self.queue.observed().0.iter().any(|topic| topic.events > 0) {
             return false;
         }
-        let path = self.path.clone();
-        match self.with_database(|database| database.shrink(&path)) {
+        match self.with_database(|database| database.shrink()) {
             Ok(shrunk) => shrunk,
             Err(error) => {
                 tracing::debug!(%error, "the file of the event log cannot be made smaller");
