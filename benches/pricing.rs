@@ -90,6 +90,7 @@ fn pricing(criterion: &mut Criterion) {
             .into_iter()
             .map(|made| RefundableLine {
                 entry: 0,
+                sub_amount: made.sub_amount,
                 amount: made.line.amount,
                 pricing: made.line.pricing,
                 set: None,

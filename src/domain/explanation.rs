@@ -17,7 +17,7 @@ use super::{
     pricing::Pricing,
     program::RefundPolicy,
     rates::StoredRate,
-    reason::{Input, LineKind, LineStatus, Warning},
+    reason::{Input, LineKind, LineStatus, Stop, Warning},
     time::Timestamp,
 };
 
@@ -49,12 +49,14 @@ pub struct Story {
     pub refunded_before: Option<i64>,
     /// The identifier and the figures of a bonus.
     pub bonus: Option<(String, BonusPricing)>,
-    /// As in force when the conversion happened.
+    /// As in force when the conversion happened, as far as was known when the line was made.
     pub refund_policy: RefundPolicy,
     /// The line's currency.
     pub currency: Currency,
     /// Minor units when it was made, and now.
     pub made_amount: i64,
+    /// Its part of what was left of the conversion when it was made, in minor units of that currency.
+    pub made_sub_amount: Option<i64>,
     pub amount: i64,
     pub status: LineStatus,
     /// The code of the rule that stopped the line when it was made.
@@ -81,15 +83,29 @@ pub struct Change {
     pub amount_after: i64,
     pub status_before: LineStatus,
     pub status_after: LineStatus,
+    /// The codes of the rules that stopped it.
+    pub reason_before: Option<String>,
+    pub reason_after: Option<String>,
     /// Its part of what is left of the conversion, in minor units of that currency.
+    pub sub_amount_before: Option<i64>,
     pub sub_amount_after: Option<i64>,
     /// What was left of the conversion.
     pub left_after: Option<i64>,
     /// The refund that caused it.
     pub refund: Option<RefundFact>,
+    /// As in force when the conversion happened, as far as was known at the change: versions may be backdated.
+    pub refund_policy: RefundPolicy,
     /// The price from then on, where it was worked out anew.
     pub pricing: Option<Pricing>,
     pub comment: Option<String>,
+}
+
+impl Change {
+    /// A recalculation came to no such line any more.
+    fn ends_the_line(&self) -> bool {
+        let ended = Some(Stop::Recalculated.as_str());
+        self.reason_after.as_deref() == ended && self.reason_before.as_deref() != ended
+    }
 }
 
 /// What changed a line.

@@ -250,6 +250,8 @@ struct Rest {
     begun_full: bool,
     /// The smallest rest, in minor units of the program's currency; none without a cap of an amount.
     left: Option<BigRational>,
+    /// What the lines so far have taken of it.
+    taken: BigRational,
     /// Of the conversion's currency to the program's.
     factor: Option<Fraction>,
     program_currency: Currency,
@@ -261,6 +263,7 @@ impl Rest {
         Self {
             begun_full: plan.caps.iter().any(CapBefore::is_reached),
             left: amounts.map(|one| whole(one.cap.limit) - &one.before.0).min(),
+            taken: whole(0),
             factor: plan.terms.factor.cloned(),
             program_currency: plan.terms.program_currency,
         }
@@ -272,7 +275,8 @@ impl Rest {
         let factor = self.factor.as_ref().filter(|_| line.currency != self.program_currency);
         let asked = in_program_currency(line.amount, factor);
         if asked <= *left {
-            *left -= asked;
+            *left -= &asked;
+            self.taken += asked;
             return None;
         }
         let in_line_currency = match factor {
@@ -283,7 +287,10 @@ impl Rest {
         let rest = in_line_currency.floor().to_integer().to_i64().unwrap_or(0).max(0);
         line.amount = rest;
         line.pricing.rest = Some(rest);
-        *left -= in_program_currency(rest, factor);
+        line.pricing.rest_taken = (!self.taken.is_zero()).then(|| Fraction(self.taken.clone()));
+        let took = in_program_currency(rest, factor);
+        *left -= &took;
+        self.taken += took;
         debug_assert!(!left.is_negative());
         if rest.is_zero() { Some(Stop::Capped) } else { None }
     }

@@ -121,6 +121,10 @@ pub struct Pricing {
     /// What the caps had left for it, in minor units of the line's currency, where that was less.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rest: Option<i64>,
+    /// What the lines before it in its conversion had taken of what the caps had left, in minor units of the program's
+    /// currency, where `rest` is what they left of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rest_taken: Option<Fraction>,
     /// Recurrence and caps as they stood before; of a regular line.
     #[serde(default, skip_serializing_if = "Limits::is_empty")]
     pub limits: Limits,
@@ -239,6 +243,7 @@ pub fn price(
         exact: Fraction(BigRational::zero()),
         priced_amount: 0,
         rest: None,
+        rest_taken: None,
         limits: Limits::default(),
     };
     let exact = pricing.exact_for(sub_amount);

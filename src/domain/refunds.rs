@@ -33,6 +33,8 @@ pub struct Refundable<'a> {
 pub struct RefundableLine {
     /// The place of its entry, from 0.
     pub entry: usize,
+    /// Minor units of the conversion's currency, now.
+    pub sub_amount: i64,
     /// Minor units, now.
     pub amount: i64,
     pub pricing: Pricing,
@@ -89,15 +91,14 @@ pub fn refund(conversion: &Refundable<'_>, asked: Option<i64>) -> Result<Refunde
     let refunded_in_all = conversion.refunded + taken;
     let whole = refunded_in_all == conversion.amount;
     let lines = match conversion.policy {
-        RefundPolicy::Keep => conversion.lines.iter().map(|line| kept(conversion, line)).collect(),
+        RefundPolicy::Keep => conversion.lines.iter().map(kept).collect(),
         RefundPolicy::Reverse => reversed(conversion, refunded_in_all),
     };
     Ok(Refunded { taken, refunded_in_all, whole, lines })
 }
 
-fn kept(conversion: &Refundable<'_>, line: &RefundableLine) -> RefundedLine {
-    let sub_amount = conversion.entries.get(line.entry).copied().unwrap_or_default();
-    RefundedLine { sub_amount, amount: line.amount }
+fn kept(line: &RefundableLine) -> RefundedLine {
+    RefundedLine { sub_amount: line.sub_amount, amount: line.amount }
 }
 
 fn reversed(conversion: &Refundable<'_>, refunded_in_all: i64) -> Vec<RefundedLine> {

@@ -159,6 +159,18 @@ pub struct Conversion {
     pub meta_data: Map<String, Value>,
 }
 
+impl Conversion {
+    /// Whether what it says of amounts counts (MONEY 3).
+    pub fn amounts_believed(&self) -> bool {
+        self.authority != Authority::Publishable
+    }
+
+    /// Its `commissions`, where they count.
+    pub fn believed_commissions(&self) -> &[CommissionEntry] {
+        if self.amounts_believed() { &self.commissions } else { &[] }
+    }
+}
+
 /// One part of a conversion with a commission of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommissionEntry {

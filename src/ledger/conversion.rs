@@ -31,7 +31,7 @@ use crate::{
         reason::{LineKind, LineStatus, Rejection, Waits, Warning},
         time::Timestamp,
     },
-    events::{Authority, Conversion, Event},
+    events::{Conversion, Event},
     store::entities::{conversion, customer},
 };
 
@@ -254,12 +254,10 @@ async fn read(
     resolved: Resolved,
     program: ProgramThen,
 ) -> Result<Verdict, LedgerError> {
-    // What a publishable key says of amounts is ignored (MONEY 3).
-    let believed = conversion.authority != Authority::Publishable;
+    let believed = conversion.amounts_believed();
     let parts: Vec<_> = conversion
-        .commissions
+        .believed_commissions()
         .iter()
-        .filter(|_| believed)
         .map(|part| (part.sub_amount.clone(), part.commission_type.clone(), part.comment.clone()))
         .collect();
     let default_type =

@@ -88,7 +88,7 @@ pub(super) async fn edit(entry: &mut Entry<'_>, id: Uuid, amount: i64) -> Result
     let parts: Vec<i64> = entries.iter().map(|part| part.sub_amount).collect();
     let scaled = match parts.as_slice() {
         _ if row.amount > 0 => sub_amounts_scaled(row.amount, amount, &parts),
-        [_] if input_of(row)?.commissions.is_empty() => vec![amount],
+        [_] if input_of(row)?.believed_commissions().is_empty() => vec![amount],
         _ => parts,
     };
     let factor = settled.rate.as_ref().map(|rate| &rate.factor);
@@ -100,10 +100,7 @@ pub(super) async fn edit(entry: &mut Entry<'_>, id: Uuid, amount: i64) -> Result
         part.sub_amount = *sub_amount;
     }
     let left = amount - row.refunded;
-    let subs_left = match settled.program.settings.refund_policy {
-        RefundPolicy::Keep => scaled,
-        RefundPolicy::Reverse => sub_amounts_left(amount, row.refunded, &scaled),
-    };
+    let parts_left = parts_left(&settled, amount, scaled);
     let before = measures::before(entry, row).await?;
     let customer = row.customer_id;
     let mut change = settled.row.into_active_model();
@@ -113,7 +110,7 @@ pub(super) async fn edit(entry: &mut Entry<'_>, id: Uuid, amount: i64) -> Result
     change.update(entry.tx).await?;
     for line in lines::of_conversion(entry, id).await? {
         let change = Change {
-            sub_amount: part_of(&line, &subs_left),
+            sub_amount: part_of(&line, &parts_left),
             set: Some(SetLine { amount: line.amount, left }),
             what: "conversion_edited",
             left: Some(left),
@@ -194,25 +191,37 @@ pub(super) async fn recalculate(entry: &mut Entry<'_>, id: Uuid, rules: RulesOf)
         },
     )
     .await?;
-    let parts: Vec<i64> = entries.iter().map(|part| part.sub_amount).collect();
+    let parts = entries.iter().map(|part| part.sub_amount).collect();
+    let parts = parts_left(&settled, settled.row.amount, parts);
     take_refunds_off(&settled, &parts, &mut made);
     let before = measures::before(entry, &settled.row).await?;
     let auto_approve = program.settings.auto_approve_commissions;
-    replace_lines(entry, &settled, made, auto_approve, customer.map(|customer| customer.id)).await?;
+    replace_lines(entry, &settled, made, &parts, auto_approve, customer.map(|customer| customer.id)).await?;
     measures::follow(entry, id, before).await
 }
 
-fn take_refunds_off(settled: &Settled, parts: &[i64], made: &mut [MadeLine]) {
-    let row = &settled.row;
-    let untouched = row.refunded == 0 && !row.refunded_whole;
-    if untouched || settled.program.settings.refund_policy == RefundPolicy::Keep {
+/// Whether refunds change what the lines are worth.
+fn is_reduced(settled: &Settled) -> bool {
+    let refunded = settled.row.refunded > 0 || settled.row.refunded_whole;
+    refunded && settled.program.settings.refund_policy == RefundPolicy::Reverse
+}
+
+/// What refunds have left of the entries' sub amounts, of a conversion of `amount`.
+fn parts_left(settled: &Settled, amount: i64, parts: Vec<i64>) -> Vec<i64> {
+    match is_reduced(settled) {
+        true => sub_amounts_left(amount, settled.row.refunded, &parts),
+        false => parts,
+    }
+}
+
+fn take_refunds_off(settled: &Settled, parts_left: &[i64], made: &mut [MadeLine]) {
+    if !is_reduced(settled) {
         return;
     }
-    let subs_left = sub_amounts_left(row.amount, row.refunded, parts);
-    let left = row.amount - row.refunded;
+    let left = settled.row.amount - settled.row.refunded;
     for one in made {
         let place = usize::try_from(one.entry - 1).unwrap_or_default();
-        one.sub_amount = subs_left.get(place).copied().unwrap_or_default();
+        one.sub_amount = parts_left.get(place).copied().unwrap_or_default();
         let worth = refunds::worth(&one.line.pricing, None, one.sub_amount, left);
         one.line.amount = worth.min(one.line.amount);
     }
@@ -223,6 +232,7 @@ async fn replace_lines(
     entry: &mut Entry<'_>,
     settled: &Settled,
     made: Vec<MadeLine>,
+    parts_left: &[i64],
     auto_approve: bool,
     customer: Option<Uuid>,
 ) -> Result<(), LedgerError> {
@@ -240,16 +250,20 @@ async fn replace_lines(
     if let Some(customer) = customer {
         counts::move_on(entry, customer, &earned_before, &earned_after);
     }
-    let key = |entry: i32, level: i64, affiliate: AffiliateId| (entry, level, affiliate);
+    // What the affiliate is owed in one currency cannot become another: that line ends, and one in the other begins.
     let mut stored: BTreeMap<_, _> = stored
         .into_iter()
-        .map(|line| (key(line.entry, line.level.into(), AffiliateId(line.affiliate_id)), line))
+        .map(|line| {
+            let key = (line.entry, i64::from(line.level), line.affiliate_id, line.currency.clone());
+            (key, line)
+        })
         .collect();
     let starts = review::start_status(auto_approve, settled.row.review, false);
     let left = settled.row.amount - settled.row.refunded;
     let mut new = Vec::new();
     for one in made {
-        match stored.remove(&key(one.entry, one.level.into(), one.affiliate)) {
+        let currency = one.line.currency.code().to_owned();
+        match stored.remove(&(one.entry, one.level.into(), one.affiliate.0, currency)) {
             Some(line) => change(entry, line, one, starts, left).await?,
             None => new.push(one),
         }
@@ -257,6 +271,7 @@ async fn replace_lines(
     for line in stored.into_values() {
         let change = Change {
             amount: 0,
+            sub_amount: part_of(&line, parts_left),
             status: LineStatus::Disapproved,
             reason: Some(Stop::Recalculated),
             earned: false,

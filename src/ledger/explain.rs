@@ -83,12 +83,13 @@ async fn story(
         pricing: first_pricing(db, &row).await?,
         refunded_before: refunded_before(db, &row).await?,
         bonus: bonus_of(&row, kind)?,
-        refund_policy: then.as_ref().map_or(RefundPolicy::Reverse, |then| then.settings.refund_policy),
+        refund_policy: refund_policy(db, &row, row.created_seq).await?,
         currency: lines::currency_of(&row)?,
         made_amount: first.map_or(row.amount, |change| change.amount_before),
+        made_sub_amount: first.map_or(Some(row.sub_amount), |change| change.sub_amount_before),
         amount: row.amount,
         status,
-        made_reason: row.reason,
+        made_reason: first.map_or(row.reason, |change| change.reason_before.clone()),
         comment: row.comment,
         created_at: Timestamp(row.created_at),
         started_as: first.map_or(status, |change| change.status_before),
@@ -215,31 +216,46 @@ async fn changes(
         .collect();
     later.push(row.pricing.clone());
     let mut later = later.into_iter().skip(1);
-    rows.into_iter()
-        .map(|change| {
-            let pricing = match change.pricing_before.is_null() {
-                true => None,
-                false => later
-                    .next()
-                    .map(serde_json::from_value)
-                    .transpose()
-                    .map_err(|error| LedgerError::damaged("pricing", error))?,
-            };
-            Ok(Change {
-                at: Timestamp(change.at),
-                what: ChangeKind::parse(&change.what),
-                amount_before: change.amount_before,
-                amount_after: change.amount_after,
-                status_before: word(&change.status_before)?,
-                status_after: word(&change.status_after)?,
-                sub_amount_after: change.sub_amount_after,
-                left_after: change.left_after,
-                refund: change.refund_id.and_then(|id| refunds.get(&id).cloned()),
-                pricing,
-                comment: change.comment,
-            })
-        })
-        .collect()
+    let mut changes = Vec::with_capacity(rows.len());
+    for change in rows {
+        let pricing = match change.pricing_before.is_null() {
+            true => None,
+            false => later
+                .next()
+                .map(serde_json::from_value)
+                .transpose()
+                .map_err(|error| LedgerError::damaged("pricing", error))?,
+        };
+        changes.push(Change {
+            at: Timestamp(change.at),
+            what: ChangeKind::parse(&change.what),
+            amount_before: change.amount_before,
+            amount_after: change.amount_after,
+            status_before: word(&change.status_before)?,
+            status_after: word(&change.status_after)?,
+            reason_before: change.reason_before,
+            reason_after: change.reason_after,
+            sub_amount_before: change.sub_amount_before,
+            sub_amount_after: change.sub_amount_after,
+            left_after: change.left_after,
+            refund: change.refund_id.and_then(|id| refunds.get(&id).cloned()),
+            refund_policy: refund_policy(db, row, change.seq).await?,
+            pricing,
+            comment: change.comment,
+        });
+    }
+    Ok(changes)
+}
+
+/// As in force when the line's conversion happened, as far as the command with this number of the journal knew.
+async fn refund_policy(
+    db: &impl ConnectionTrait,
+    line: &commission_line::Model,
+    seq: i64,
+) -> Result<RefundPolicy, LedgerError> {
+    let (account, program) = (AccountId(line.account_id), ProgramId(line.program_id));
+    let then = programs::known_at(db, account, program, Timestamp(line.occurred_at), seq).await?;
+    Ok(then.map_or(RefundPolicy::Reverse, |then| then.settings.refund_policy))
 }
 
 /// The refunds of a conversion with their running sum, in the order in which they took effect.

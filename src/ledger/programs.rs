@@ -95,11 +95,23 @@ pub(super) async fn at(
     id: ProgramId,
     time: Timestamp,
 ) -> Result<Option<ProgramThen>, LedgerError> {
+    known_at(db, account, id, time, i64::MAX).await
+}
+
+/// The same as the command with this number of the journal knew it: a version may be written later and begin earlier.
+pub(super) async fn known_at(
+    db: &impl ConnectionTrait,
+    account: AccountId,
+    id: ProgramId,
+    time: Timestamp,
+    seq: i64,
+) -> Result<Option<ProgramThen>, LedgerError> {
     use program_version::Column;
     let row =
         program::Entity::find_by_id(id.0).filter(program::Column::AccountId.eq(account.0)).one(db).await?;
     let Some(row) = row else { return Ok(None) };
-    let versions = || program_version::Entity::find().filter(Column::ProgramId.eq(id.0));
+    let versions =
+        || program_version::Entity::find().filter(Column::ProgramId.eq(id.0)).filter(Column::Seq.lte(seq));
     if let Some(version) = in_force(db, versions(), (Column::StartsAt, Column::Version), time).await? {
         return then(&row, version).map(Some);
     }

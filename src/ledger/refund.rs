@@ -260,7 +260,7 @@ async fn judge(
 pub(super) fn refundable(row: &commission_line::Model) -> Result<RefundableLine, LedgerError> {
     let lines::Read { pricing, set, .. } = lines::read(row)?;
     let entry = usize::try_from(row.entry - 1).map_err(|error| LedgerError::damaged("entry", error))?;
-    Ok(RefundableLine { entry, amount: row.amount, pricing, set })
+    Ok(RefundableLine { entry, sub_amount: row.sub_amount, amount: row.amount, pricing, set })
 }
 
 async fn settle(entry: &mut Entry<'_>, id: Uuid, settlement: Settlement) -> Result<(), LedgerError> {

@@ -273,6 +273,35 @@ async fn a_conversion_without_its_rate_holds_it_up() {
 }
 
 #[tokio::test]
+async fn what_waits_for_a_rate_holds_up_whose_it_was_when_it_was_tried() {
+    let shop = Shop::open().await;
+    shop.must(OPENED, put_affiliate(ANNE, "anne", false)).await;
+    shop.must(OPENED, standing(SHOP, ANNE, Standing::Approved)).await;
+    shop.must(OPENED, put_link(LinkId(2), SHOP, ANNE, "anne")).await;
+    shop.must(OPENED, put(1, settings_of("calday", "conversion_count", fixed(&[(1, 300)])))).await;
+    let of_customer = |sale: Conversion| Conversion { customer_id: Some("c-1".to_owned()), ..sale };
+    let euros = Conversion { currency: Some("EUR".to_owned()), ..of_customer(shop.janes("10")) };
+    let waiting = pending(shop.send(euros).await);
+    approved(&shop, "10", NOW).await;
+    // The customer becomes anne's.
+    let annes = Conversion { referral_code: Some("anne".to_owned()), ..shop.sale("5") };
+    let sold = settled(shop.send(of_customer(annes)).await);
+    approve(&shop, sold, NOW).await;
+    let tomorrow = at("2026-03-02T00:00:00Z");
+    let awarded_to =
+        async || bonus_lines(&shop).await.iter().map(|line| line.affiliate_id).collect::<Vec<_>>();
+    pass(&shop, tomorrow).await;
+    assert_eq!(awarded_to().await, [ANNE.0]);
+    // What waited is anne's then, and jane's interval is looked at again.
+    load_rate(&shop, "EUR", "USD", NOW, 110_000_000).await;
+    shop.retry(waiting, false, tomorrow).await.unwrap();
+    assert_eq!(shop.conversion(waiting).await.affiliate_id, Some(ANNE.0));
+    pass(&shop, tomorrow).await;
+    assert_eq!(awarded_to().await, [ANNE.0, JANE.0]);
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
 async fn refunds_count_until_the_award_and_not_after() {
     let shop = Shop::open().await;
     shop.must(OPENED, put(1, settings_of("calday", "conversion_amount", percent(&[(5_000, 10)])))).await;

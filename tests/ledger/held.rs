@@ -8,7 +8,7 @@ use waypost::{
         time::Timestamp,
     },
     events::{Authority, CommissionEntry, Conversion},
-    ledger::{Effect, LedgerError},
+    ledger::{Command, Effect, LedgerError, RulesOf},
 };
 
 use crate::fixtures::*;
@@ -150,6 +150,10 @@ async fn what_a_publishable_key_says_of_amounts_is_ignored() {
     let row = shop.conversion(id).await;
     assert_eq!((row.amount, row.currency.as_deref()), (0, Some("USD")));
     assert_eq!(shop.amounts(id).await, [0]);
+    // Nor does it keep the amount that somebody gives it from its line.
+    shop.must(NOW, Command::EditConversion { conversion: id, amount: 10_000 }).await;
+    shop.must(NOW, Command::Recalculate { conversion: id, rules: RulesOf::Then }).await;
+    assert_eq!((shop.amounts(id).await, shop.lines(id).await[0].sub_amount), (vec![1_000], 10_000));
     // What an unsigned pixel says counts once it is accepted.
     let id = held(shop.send(unsigned(shop.janes("10"))).await);
     settled(shop.accept(id).await.unwrap());

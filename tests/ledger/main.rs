@@ -21,6 +21,7 @@ mod overrides;
 mod payment_histories;
 mod payments;
 mod pending;
+mod recalculation;
 mod refunds;
 mod review;
 mod rules;

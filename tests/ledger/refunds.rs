@@ -3,13 +3,14 @@
 use uuid::Uuid;
 use waypost::{
     domain::{
+        explanation::StepKind,
         ids::{AffiliateId, LinkId, Prefix, ProgramId},
         program::{ProgramSettings, RefundPolicy},
         reason::{Rejection, Waits},
         time::{MS_PER_DAY, Timestamp},
     },
     events::{Authority, CommissionEntry, Conversion, Refund},
-    ledger::{Command, Effect, Woken},
+    ledger::{Command, Effect, Woken, explain},
 };
 
 use crate::fixtures::*;
@@ -267,6 +268,33 @@ async fn the_policy_of_the_conversions_time_decides() {
     assert_eq!(shop.lines(kept).await[0].sub_amount, 1000);
     assert_eq!(shop.conversion(kept).await.refunded, 1000);
     assert_eq!(reason(shop.refund(shop.refund_of("o-2", "1")).await), Rejection::RefundExceedsConversion);
+    shop.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_policy_that_is_written_later_gives_nothing_back() {
+    let shop = Shop::open().await;
+    let id = settled(shop.send(shop.order("o-1", "10")).await);
+    settled(shop.refund(shop.refund_of("o-1", "4")).await);
+    let keep = ProgramSettings { refund_policy: RefundPolicy::Keep, ..settings() };
+    let mut command = put_program(SHOP, "shop", "USD", keep);
+    if let Command::PutProgram(program) = &mut command {
+        program.from = Some(Timestamp(NOW.0 - MS_PER_DAY));
+    }
+    shop.must(NOW, command).await;
+    settled(shop.refund(shop.refund_of("o-1", "1")).await);
+    let line = shop.lines(id).await.remove(0);
+    assert_eq!((line.amount, line.sub_amount), (60, 600));
+    let steps = explain(shop.store.reader(), shop.account, line.id).await.unwrap();
+    let refunds: Vec<_> = steps.iter().filter(|step| step.step == StepKind::Refund).collect();
+    let policies: Vec<_> = refunds.iter().map(|step| step.data["policy"].as_str().unwrap()).collect();
+    assert_eq!(policies, ["reverse", "keep"]);
+    assert!(
+        refunds[0].text.ends_with("The commission goes from 1.00 USD to 0.60 USD."),
+        "{}",
+        refunds[0].text
+    );
+    assert!(refunds[1].text.ends_with("The commission stays 0.60 USD."), "{}", refunds[1].text);
     shop.assert_sound().await;
 }
 

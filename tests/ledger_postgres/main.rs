@@ -38,6 +38,8 @@ mod payment_histories;
 mod payments;
 #[path = "../ledger/pending.rs"]
 mod pending;
+#[path = "../ledger/recalculation.rs"]
+mod recalculation;
 #[path = "../ledger/refunds.rs"]
 mod refunds;
 #[path = "../ledger/review.rs"]

@@ -5,38 +5,48 @@ use serde_json::json;
 use super::{
     Change, ChangeKind, RefundFact, Step, StepKind, Story,
     price::{self, worth},
-    words::{capital, money, rounding, stopped},
+    words::{money, rounding},
 };
 use crate::domain::{
     price::FlatPrice,
-    pricing::{Pricing, to_minor},
+    pricing::{Pricing, to_minor, whole},
     program::RefundPolicy,
     rates::Fraction,
     reason::LineStatus,
     refunds::{SetLine, exact_after, worth as worth_after},
+    time::Timestamp,
 };
 
 /// What a line's amount follows from at a time.
 struct Basis {
     pricing: Option<Pricing>,
     set: Option<SetLine>,
+    /// A recalculation came to no such line.
+    ended: bool,
 }
 
 pub(super) fn steps(story: &Story) -> Vec<Step> {
-    let mut basis = Basis { pricing: story.pricing.clone(), set: None };
+    let mut basis = Basis { pricing: story.pricing.clone(), set: None, ended: false };
     let mut refunded_before = story.refunded_before.is_some();
     let mut steps = Vec::new();
     for change in &story.changes {
         if let Some(pricing) = &change.pricing {
-            basis = Basis { pricing: Some(pricing.clone()), set: None };
+            basis = Basis { pricing: Some(pricing.clone()), set: None, ended: false };
         }
+        basis.ended |= change.ends_the_line();
         match (change.what, &change.refund) {
             (ChangeKind::Refunded, Some(refund)) => steps.push(refunded(story, change, refund, &basis)),
-            // The word of one that also changed the status is that of the status.
-            _ if change.pricing.is_some() => steps.extend(recalculated(story, change, refunded_before)),
-            (ChangeKind::Recalculated, _) => steps.extend(recalculated(story, change, refunded_before)),
+            // One that also changed the status goes by the name of the status.
+            (kind, _)
+                if kind == ChangeKind::Recalculated || change.pricing.is_some() || change.ends_the_line() =>
+            {
+                steps.extend(recalculated(story, change, refunded_before));
+            }
             (ChangeKind::ConversionEdited, _) => steps.push(conversion_edited(story, change)),
-            (ChangeKind::Review | ChangeKind::Refunded | ChangeKind::Edited, _) => {
+            (
+                ChangeKind::Recalculated | ChangeKind::Review | ChangeKind::Refunded | ChangeKind::Edited,
+                _,
+            ) => {
                 steps.extend(changed(story, change));
             }
         }
@@ -72,13 +82,14 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
             money(paid_in, left)
         )
     };
-    let exact = match (story.refund_policy, &basis.pricing, change.sub_amount_after) {
+    let exact = match (change.refund_policy, &basis.pricing, change.sub_amount_after) {
         (RefundPolicy::Reverse, Some(pricing), Some(sub_amount)) if left != 0 => {
-            Some(Fraction(exact_after(pricing, basis.set, sub_amount, left)))
+            let exact = exact_after(pricing, basis.set, sub_amount, left);
+            Some(Fraction(if basis.ended { whole(0) } else { exact }))
         }
         _ => None,
     };
-    let (why, sub_amount) = match story.refund_policy {
+    let (why, sub_amount) = match change.refund_policy {
         RefundPolicy::Keep => (" The program keeps commissions when a sale is refunded.".to_owned(), None),
         RefundPolicy::Reverse => {
             let sub_amount = change.sub_amount_after.unwrap_or_default();
@@ -100,7 +111,7 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
         data: json!({
             "at": change.at.to_string(), "refunded": paid_in.format(refund.amount),
             "refunded_in_all": paid_in.format(refund.refunded_in_all), "left": paid_in.format(left),
-            "external_id": refund.external_id, "reason": refund.reason, "policy": story.refund_policy,
+            "external_id": refund.external_id, "reason": refund.reason, "policy": change.refund_policy,
             "sub_amount": sub_amount.map(|minor| paid_in.format(minor)),
             "conversion_currency": paid_in, "exact_minor_units": exact,
             "amount_before": story.currency.format(change.amount_before),
@@ -111,28 +122,19 @@ fn refunded(story: &Story, change: &Change, refund: &RefundFact, basis: &Basis) 
 
 /// A line that came with a recalculation does not get what had been refunded by then.
 pub(super) fn refunded_before(story: &Story, pricing: &Pricing, refunded: i64) -> Step {
-    let paid_in = pricing.conversion_currency;
+    let sub_amount = story.made_sub_amount.unwrap_or_default();
+    let made = format!("It was made at {} by a recalculation. ", story.created_at);
     let left = pricing.conversion_amount - refunded;
-    Step {
-        step: StepKind::Refund,
-        text: format!(
-            "It was made at {} by a recalculation. Of the conversion {} were left then: the commission starts with {}.",
-            story.created_at,
-            money(paid_in, left),
-            money(story.currency, story.made_amount)
-        ),
-        data: json!({
-            "at": story.created_at.to_string(), "refunded_in_all": paid_in.format(refunded),
-            "left": paid_in.format(left), "policy": story.refund_policy, "conversion_currency": paid_in,
-            "amount_after": story.currency.format(story.made_amount), "currency": story.currency,
-        }),
-    }
+    taken_off(story, &made, story.created_at, pricing, (left, sub_amount), story.made_amount)
 }
 
 /// The price after a refund, which is never above `most`, as it can be worked out by hand.
 fn repriced(story: &Story, basis: &Basis, sub_amount: i64, left: i64, most: i64) -> String {
     if left == 0 {
         return " Nothing is left to pay a commission for.".to_owned();
+    }
+    if basis.ended {
+        return " There is no such line since the conversion was recalculated.".to_owned();
     }
     let Some(pricing) = &basis.pricing else { return String::new() };
     let paid_in = pricing.conversion_currency;
@@ -203,7 +205,7 @@ fn recalculated(story: &Story, change: &Change, refunded_before: bool) -> Vec<St
     }];
     said.extend(review_words(change).map(str::to_owned));
     if change.pricing.is_none() {
-        said.push(stopped("recalculated").to_lowercase());
+        said.push("there is no such line any more".to_owned());
     }
     steps.push(Step {
         step: StepKind::Change,
@@ -212,28 +214,42 @@ fn recalculated(story: &Story, change: &Change, refunded_before: bool) -> Vec<St
     });
     if let Some(pricing) = &change.pricing {
         steps.extend(price::steps(story, pricing));
-        if story.refund_policy == RefundPolicy::Reverse {
+        if change.refund_policy == RefundPolicy::Reverse {
             steps.extend(refunds_taken_off(story, change, pricing, refunded_before));
         }
     }
     steps
 }
 
-/// A new price is that of the whole conversion: what had been refunded by then comes off it. A conversion of amount 0
-/// was refunded whole where there was a refund.
+/// What had been refunded by then comes off a new price. A conversion of amount 0 was refunded whole where there was a
+/// refund.
 fn refunds_taken_off(
     story: &Story,
     change: &Change,
     pricing: &Pricing,
     refunded_before: bool,
 ) -> Option<Step> {
-    let paid_in = pricing.conversion_currency;
     let (left, sub_amount) = (change.left_after?, change.sub_amount_after?);
     let amount = pricing.conversion_amount;
-    let refunded = amount - left;
-    if refunded == 0 && (amount != 0 || !refunded_before) {
+    if amount == left && (amount != 0 || !refunded_before) {
         return None;
     }
+    Some(taken_off(story, "", change.at, pricing, (left, sub_amount), change.amount_after))
+}
+
+/// A price that a recalculation worked out is that of the whole conversion: what of it is for `left`, of which
+/// `sub_amount` is the line's.
+fn taken_off(
+    story: &Story,
+    made: &str,
+    at: Timestamp,
+    pricing: &Pricing,
+    (left, sub_amount): (i64, i64),
+    amount_after: i64,
+) -> Step {
+    let paid_in = pricing.conversion_currency;
+    let amount = pricing.conversion_amount;
+    let refunded = amount - left;
     let head = if amount == 0 {
         "The conversion had been refunded whole by then.".to_owned()
     } else {
@@ -244,24 +260,22 @@ fn refunds_taken_off(
             money(paid_in, left)
         )
     };
-    let basis = Basis { pricing: Some(pricing.clone()), set: None };
+    let basis = Basis { pricing: Some(pricing.clone()), set: None, ended: false };
     let why = repriced(story, &basis, sub_amount, left, i64::MAX);
     // A line that a rule stops has a price and is worth nothing.
-    let stops = match worth_after(pricing, None, sub_amount, left) > change.amount_after {
-        true => " A rule stops it.",
-        false => "",
-    };
+    let stopped = worth_after(pricing, None, sub_amount, left) > amount_after;
+    let stops = if stopped { " A rule stops it." } else { "" };
     let exact = (left != 0).then(|| Fraction(exact_after(pricing, None, sub_amount, left)));
-    Some(Step {
+    Step {
         step: StepKind::Refund,
-        text: format!("{head}{why}{stops} The commission is {}.", money(story.currency, change.amount_after)),
+        text: format!("{made}{head}{why}{stops} The commission is {}.", money(story.currency, amount_after)),
         data: json!({
-            "at": change.at.to_string(), "refunded_in_all": paid_in.format(refunded), "left": paid_in.format(left),
-            "policy": story.refund_policy, "sub_amount": paid_in.format(sub_amount),
-            "conversion_currency": paid_in, "exact_minor_units": exact,
-            "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
+            "at": at.to_string(), "refunded_in_all": paid_in.format(refunded), "left": paid_in.format(left),
+            "policy": RefundPolicy::Reverse, "sub_amount": paid_in.format(sub_amount),
+            "conversion_currency": paid_in, "exact_minor_units": exact, "stopped": stopped,
+            "amount_after": story.currency.format(amount_after), "currency": story.currency,
         }),
-    })
+    }
 }
 
 fn review_words(change: &Change) -> Option<&'static str> {
@@ -288,7 +302,7 @@ fn changed(story: &Story, change: &Change) -> Option<Step> {
         said.push(format!("its amount was set to {}, as it was", money(story.currency, change.amount_after)));
     }
     said.extend(review_words(change).map(str::to_owned));
-    let comment = change.comment.as_ref().map_or_else(String::new, |text| format!(" ({})", capital(text)));
+    let comment = change.comment.as_ref().map_or_else(String::new, |text| format!(" ({text})"));
     (!said.is_empty()).then(|| Step {
         step: StepKind::Change,
         text: format!("At {} {}{comment}.", change.at, said.join(" and ")),
@@ -305,6 +319,7 @@ fn figures(story: &Story, change: &Change) -> serde_json::Value {
         "at": change.at.to_string(), "amount_before": story.currency.format(change.amount_before),
         "amount_after": story.currency.format(change.amount_after), "currency": story.currency,
         "status_before": change.status_before, "status_after": change.status_after,
-        "left": left, "sub_amount": sub_amount, "conversion_currency": paid_in, "comment": change.comment,
+        "reason": change.reason_after, "left": left, "sub_amount": sub_amount, "conversion_currency": paid_in,
+        "comment": change.comment,
     })
 }

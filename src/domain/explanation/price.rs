@@ -1,6 +1,5 @@
 //! The rule of a line and how its amount follows from it, with every figure that it takes to check it by hand.
 
-use num_bigint::BigInt;
 use num_rational::BigRational;
 use serde_json::{Value, json};
 
@@ -12,7 +11,7 @@ use crate::domain::{
     calendar::{Period, Span, date_of},
     lines::{CapBefore, RecurrenceBefore},
     price::{CapMeasure, CapScope, FlatPrice, Price, Recurrence, TierMeasure, TierMode, Tiers},
-    pricing::{Pricing, RuleSource, Tier, in_program_currency},
+    pricing::{Pricing, RuleSource, Tier, in_program_currency, whole},
     rates::{Fraction, StoredRate},
 };
 
@@ -187,10 +186,6 @@ fn brackets(pricing: &Pricing, tiers: &Tiers) -> Value {
     json!(all.collect::<Vec<_>>())
 }
 
-fn whole(minor: i64) -> BigRational {
-    BigRational::from(BigInt::from(minor))
-}
-
 /// A measure in the words of its tiers.
 fn reached(pricing: &Pricing, tiers: &Tiers, measure: &BigRational) -> String {
     match tiers.measure {
@@ -310,10 +305,7 @@ fn calculation(story: &Story, pricing: &Pricing) -> Step {
             story.number, pricing.conversion_currency
         ),
     };
-    let cut = match pricing.rest {
-        Some(rest) => format!(" The caps left {} for it.", money(story.currency, rest)),
-        None => String::new(),
-    };
+    let cut = pricing.rest.map_or_else(String::new, |rest| cut(story, pricing, rest));
     Step {
         step: StepKind::Calculation,
         text: format!("{place}{}{cut}", worth(story, pricing, pricing.original_sub_amount, &pricing.exact)),
@@ -323,8 +315,29 @@ fn calculation(story: &Story, pricing: &Pricing) -> Step {
             "sub_amount": sub_amount, "conversion_currency": pricing.conversion_currency,
             "exact_minor_units": pricing.exact, "amount": story.currency.format(pricing.priced_amount),
             "currency": story.currency, "rest": pricing.rest.map(|rest| story.currency.format(rest)),
+            "rest_taken": pricing.rest_taken,
         }),
     }
+}
+
+/// What the caps left for a line, less what the lines before it in its conversion took of that.
+fn cut(story: &Story, pricing: &Pricing, rest: i64) -> String {
+    let amounts = pricing.limits.caps.iter().filter(|before| before.cap.measure == CapMeasure::Amount);
+    let left = amounts.map(|before| whole(before.cap.limit) - &before.before.0).min().unwrap_or_default();
+    let taken = match &pricing.rest_taken {
+        Some(taken) => {
+            format!(", of which the lines before it took {}", exact_money(pricing, &taken.0))
+        }
+        None => String::new(),
+    };
+    let at_rate = match &pricing.factor {
+        Some(factor) if story.currency != pricing.program_currency => {
+            format!(", at {factor} minor units for one and rounded down")
+        }
+        Some(_) | None => String::new(),
+    };
+    let (left, rest) = (exact_money(pricing, &left), money(story.currency, rest));
+    format!(" The caps had left {left}{taken}: {rest} for this one{at_rate}.")
 }
 
 /// What a sub amount is worth by the price of a line, as it can be worked out by hand.

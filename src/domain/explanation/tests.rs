@@ -4,9 +4,12 @@ use uuid::Uuid;
 use crate::domain::{
     amount::Percent,
     attribution::Candidate,
+    calendar::{Period, Span},
     ids::{AffiliateId, LinkId, ProgramId},
-    price::Price,
-    pricing::{Rule, RuleSource, Terms, price},
+    lines::CapBefore,
+    price::{Cap, CapMeasure, CapScope, Price},
+    pricing::{Rule, RuleSource, Terms, price, whole},
+    rates::Fraction,
     time::MS_PER_DAY,
 };
 
@@ -59,6 +62,7 @@ fn story(rule: Price, amount: i64, code: &str) -> Story {
         number: 1,
         lines: 1,
         made_amount: line.amount,
+        made_sub_amount: Some(amount),
         amount: line.amount,
         pricing: Some(line.pricing),
         refunded_before: None,
@@ -87,9 +91,13 @@ fn refund(amounts: (i64, i64), refunded: i64, refunded_in_all: i64, left: i64) -
         amount_after: amounts.1,
         status_before: LineStatus::Pending,
         status_after: LineStatus::Pending,
+        reason_before: None,
+        reason_after: None,
+        sub_amount_before: None,
         sub_amount_after: Some(left),
         left_after: Some(left),
         refund: Some(RefundFact { amount: refunded, refunded_in_all, external_id: None, reason: None }),
+        refund_policy: RefundPolicy::Reverse,
         pricing: None,
         comment: None,
     }
@@ -160,6 +168,7 @@ fn the_figures_stand_beside_the_sentences() {
         json!({
             "line": 1, "conversion_amount": "10.005", "sub_amount": "10.005", "conversion_currency": "BHD",
             "exact_minor_units": "10005/8", "amount": "1.251", "currency": "BHD", "rest": null,
+            "rest_taken": null,
         })
     );
     assert_eq!(
@@ -228,10 +237,36 @@ fn a_fixed_value_shrinks_with_the_amount_and_ends_at_nothing() {
 }
 
 #[test]
+fn what_the_caps_left_is_told_with_what_earlier_lines_took() {
+    let mut sale = story(percent("10"), 5000, "USD");
+    let pricing = sale.pricing.as_mut().unwrap();
+    let cap = |limit| {
+        let (scope, period, measure) = (CapScope::Affiliate, Period::Lifetime, CapMeasure::Amount);
+        let cap = Cap { scope, period, measure, limit };
+        CapBefore { cap, span: Span::ALWAYS, before: Fraction(whole(1500)) }
+    };
+    pricing.limits.caps = vec![cap(9000), cap(2000)];
+    pricing.rest = Some(500);
+    assert!(
+        text(&sale, StepKind::Calculation).ends_with(" The caps had left 5.00 USD: 5.00 USD for this one."),
+        "{}",
+        text(&sale, StepKind::Calculation)
+    );
+    let pricing = sale.pricing.as_mut().unwrap();
+    (pricing.rest, pricing.rest_taken) = (Some(232), Some(Fraction(whole(268))));
+    assert!(
+        text(&sale, StepKind::Calculation).ends_with(
+            " The caps had left 5.00 USD, of which the lines before it took 2.68 USD: 2.32 USD for this one."
+        ),
+        "{}",
+        text(&sale, StepKind::Calculation)
+    );
+}
+
+#[test]
 fn a_refund_may_leave_the_commission_as_it_is() {
     let mut kept = story(percent("10"), 4990, "USD");
-    kept.refund_policy = RefundPolicy::Keep;
-    kept.changes = vec![refund((499, 499), 1000, 1000, 3990)];
+    kept.changes = vec![Change { refund_policy: RefundPolicy::Keep, ..refund((499, 499), 1000, 1000, 3990) }];
     assert_eq!(
         text(&kept, StepKind::Refund),
         "At 2026-03-05T00:00:00.000Z 10.00 USD of 49.90 USD were refunded; 39.90 USD are left. The program keeps \
@@ -457,10 +492,9 @@ fn nothing_comes_off_a_new_price_where_no_refund_takes_its_part() {
     let refunds = |amount, left, policy| {
         let mut sale = story(percent("20"), amount, "USD");
         let (pricing, worth) = (sale.pricing.clone(), sale.amount);
-        sale.refund_policy = policy;
         let plain =
             Change { what: ChangeKind::Recalculated, refund: None, ..refund((600, worth), 0, 0, left) };
-        sale.changes = vec![Change { pricing, ..plain }];
+        sale.changes = vec![Change { pricing, refund_policy: policy, ..plain }];
         explain(&sale).into_iter().filter(|step| step.step == StepKind::Refund).count()
     };
     assert_eq!(refunds(10_000, 6000, RefundPolicy::Reverse), 1);
@@ -473,13 +507,53 @@ fn nothing_comes_off_a_new_price_where_no_refund_takes_its_part() {
 fn a_line_of_a_recalculation_tells_what_had_been_refunded() {
     let mut sale = story(percent("10"), 4990, "USD");
     (sale.refunded_before, sale.made_amount, sale.amount) = (Some(1000), 399, 399);
+    sale.made_sub_amount = Some(3990);
     assert_eq!(
         text(&sale, StepKind::Refund),
-        "It was made at 2026-03-03T11:00:01.000Z by a recalculation. Of the conversion 39.90 USD were left then: the \
-         commission starts with 3.99 USD."
+        "It was made at 2026-03-03T11:00:01.000Z by a recalculation. 10.00 USD of 49.90 USD had been refunded by \
+         then; 39.90 USD are left. 10 % of 39.90 USD is 3.99 USD exactly, without rounding. The commission is 3.99 \
+         USD."
     );
+    let mut stopped = sale.clone();
+    (stopped.made_amount, stopped.amount, stopped.started_as) = (0, 0, LineStatus::Disapproved);
+    assert!(text(&stopped, StepKind::Refund).ends_with(" A rule stops it. The commission is 0.00 USD."));
     sale.refund_policy = RefundPolicy::Keep;
     assert!(explain(&sale).iter().all(|step| step.step != StepKind::Refund));
+}
+
+#[test]
+fn a_line_that_a_recalculation_ended_gets_nothing_of_a_later_refund() {
+    let mut sale = story(percent("10"), 4990, "USD");
+    let ended = Change {
+        what: ChangeKind::Review,
+        status_after: LineStatus::Disapproved,
+        reason_after: Some("recalculated".to_owned()),
+        refund: None,
+        ..refund((499, 0), 0, 0, 4990)
+    };
+    let stays = Some("recalculated".to_owned());
+    let refunded = Change {
+        status_before: LineStatus::Disapproved,
+        status_after: LineStatus::Disapproved,
+        reason_before: stays.clone(),
+        reason_after: stays,
+        ..refund((0, 0), 1000, 1000, 3990)
+    };
+    sale.changes = vec![ended, refunded];
+    (sale.amount, sale.status) = (0, LineStatus::Disapproved);
+    assert_eq!(
+        text(&sale, StepKind::Change),
+        "At 2026-03-05T00:00:00.000Z the conversion was priced anew: it goes from 4.99 USD to 0.00 USD; it was \
+         disapproved; there is no such line any more."
+    );
+    let steps = explain(&sale);
+    let refund = steps.iter().find(|step| step.step == StepKind::Refund).unwrap();
+    assert_eq!(
+        refund.text,
+        "At 2026-03-05T00:00:00.000Z 10.00 USD of 49.90 USD were refunded; 39.90 USD are left. There is no such line \
+         since the conversion was recalculated. The commission stays 0.00 USD."
+    );
+    assert_eq!(refund.data["exact_minor_units"], "0");
 }
 
 #[test]

@@ -248,6 +248,8 @@ fn a_cap_of_amounts_cuts_the_line_that_crosses_it() {
     assert_eq!(at(3_500).rows(), expected);
     let made = at(3_500).made();
     assert_eq!((made[2].line.pricing.priced_amount, made[2].line.pricing.rest), (1_000, Some(500)));
+    // The first had taken 10.00 of them.
+    assert_eq!(made[2].line.pricing.rest_taken, Some(Fraction(whole(1_000))));
     assert!(made[2].earned && !made[4].earned);
     // Exactly full is not cut.
     assert_eq!(at(2_000).rows().iter().filter(|row| row.3.is_some()).count(), 0);

@@ -30,7 +30,13 @@ fn made(code: &str, amount: i64, parts: &[(Price, i64)]) -> Vec<RefundableLine> 
             let source = RuleSource::CommissionType;
             let rule = Rule { source, price: rule.clone(), first_payment: None };
             let line = price(&terms, &rule, "standard", 1, *sub_amount, None, false);
-            RefundableLine { entry, amount: line.amount, pricing: line.pricing, set: None }
+            RefundableLine {
+                entry,
+                sub_amount: *sub_amount,
+                amount: line.amount,
+                pricing: line.pricing,
+                set: None,
+            }
         })
         .collect()
 }
@@ -121,6 +127,10 @@ fn the_lines_stay_where_the_program_keeps_them() {
     let done = one(4990, 1000, None, RefundPolicy::Keep, false, &lines).unwrap();
     assert_eq!((done.taken, done.refunded_in_all), (3990, 4990));
     assert_eq!(done.lines, [RefundedLine { sub_amount: 4990, amount: 499 }]);
+    // What an earlier refund took, before the program kept them, is not given back.
+    let reversed = [RefundableLine { sub_amount: 3990, amount: 399, ..lines[0].clone() }];
+    let done = one(4990, 1000, None, RefundPolicy::Keep, false, &reversed).unwrap();
+    assert_eq!(done.lines, [RefundedLine { sub_amount: 3990, amount: 399 }]);
 }
 
 #[test]

@@ -138,7 +138,8 @@ async fn is_suspended(entry: &Entry<'_>, bonus: &Bonus, affiliate: AffiliateId) 
     Ok([here, everywhere].contains(&Some(Standing::Suspended)))
 }
 
-/// Whether a conversion of the interval waits for a rate, or a line above 0 of one for its review.
+/// Whether a conversion of the interval waits for a rate, or a line above 0 of one for its review. One that waits is
+/// whose it was when it was last tried: what becomes of it then opens the interval again.
 async fn is_held_up(
     entry: &Entry<'_>,
     bonus: &Bonus,

@@ -21,10 +21,14 @@ pub struct Model {
     pub amount_after: i64,
     pub status_before: String,
     pub status_after: String,
+    /// The codes of the rules that stopped the line; null where none did.
+    pub reason_before: Option<String>,
+    pub reason_after: Option<String>,
     pub refund_id: Option<Uuid>,
     /// The pricing before a recalculation; else null.
     pub pricing_before: Json,
-    /// The line's sub amount then.
+    /// The line's sub amounts.
+    pub sub_amount_before: Option<i64>,
     pub sub_amount_after: Option<i64>,
     /// What was left of its conversion then, where a refund or a correction changed the line.
     pub left_after: Option<i64>,

@@ -62,6 +62,9 @@ fn columns() -> Vec<(&'static str, Vec<ColumnDef>)> {
             "line_changes",
             vec![
                 json_binary("pricing_before").default("null").take(),
+                text_null("reason_before").take(),
+                text_null("reason_after").take(),
+                big_integer_null("sub_amount_before").take(),
                 big_integer_null("sub_amount_after").take(),
                 big_integer_null("left_after").take(),
                 text_null("comment").take(),
