@@ -23,6 +23,13 @@ use crate::{
     steps::{AFFILIATES, CLICKS, CURRENCIES, GROUPS, History, PROGRAMS, PutBonus, What, Who},
 };
 
+/// The place of the euro, by which all others are counted, among the currencies.
+const EURO: usize = 1;
+/// Days between two tables of rates; each holds for seven days more.
+const RATED_EVERY: i32 = 5;
+/// Days before the history begins from which there are rates; sales are not that old.
+const RATED_BEFORE: i32 = 45;
+
 /// How long events wait.
 pub const PENDING_TIME: Ms = 3_600_000;
 
@@ -32,9 +39,20 @@ pub struct Stage {
     pub base: i64,
     /// The day on which the history begins.
     first_day: i32,
+    /// The next day for which rates are loaded.
+    unrated: i32,
     pub clicks: Vec<(Click, bool)>,
     pub events: Vec<Event>,
     pub made: u32,
+}
+
+/// Where a history stands.
+#[derive(Clone, Copy)]
+pub struct Now<'a> {
+    pub history: &'a History,
+    pub model: &'a Model,
+    pub at: Ms,
+    pub account: AccountId,
 }
 
 pub fn ring() -> KeyRing {
@@ -53,10 +71,17 @@ pub fn currency(n: usize) -> Currency {
 
 impl Stage {
     pub fn new(number: i64, history: &History) -> Self {
-        let mut stage =
-            Self { base: number * 100, first_day: 0, clicks: Vec::new(), events: Vec::new(), made: 0 };
+        let mut stage = Self {
+            base: number * 100,
+            first_day: 0,
+            unrated: 0,
+            clicks: Vec::new(),
+            events: Vec::new(),
+            made: 0,
+        };
         let zone = jiff::tz::TimeZone::get(history.zone).unwrap();
         stage.first_day = day_number(history.begins, &zone);
+        stage.unrated = stage.first_day - RATED_BEFORE;
         let keys = ring();
         for n in 0..CLICKS {
             let days = [-10, -1, 0, 1, 5, 12, 30, 45][n];
@@ -147,6 +172,7 @@ impl Stage {
             }
         }
         acts.extend(history.bonuses.iter().map(|put| self.put_bonus(put, history.begins)));
+        acts.extend(self.rates_until(history, self.first_day));
         for n in 0..CLICKS {
             if self.clicks[n].0.token.is_some() || n == 0 {
                 self.clicks[n].1 = true;
@@ -156,15 +182,15 @@ impl Stage {
         acts
     }
 
-    /// None: there is nothing that it could mean.
-    pub fn plan(
-        &mut self,
-        history: &History,
-        model: &Model,
-        at: Ms,
-        account: AccountId,
-        what: &What,
-    ) -> Vec<Act> {
+    /// The rates of the days up to now, then what the step means: nothing perhaps.
+    pub fn plan(&mut self, now: &Now<'_>, what: &What) -> Vec<Act> {
+        let mut acts = Vec::from_iter(self.rates_until(now.history, day_number(now.at, &now.model.zone)));
+        acts.extend(self.meant(now, what));
+        acts
+    }
+
+    fn meant(&mut self, now: &Now<'_>, what: &What) -> Vec<Act> {
+        let Now { history, model, at, account } = *now;
         let act = match what {
             What::Sale(sale) => {
                 let event = self.sale(history, at, account, sale);
@@ -240,15 +266,9 @@ impl Stage {
                 }
             }
             What::Program { program, settings, back } => {
-                let row = &model.programs[&self.program(*program)];
-                Act::PutProgram {
-                    program: self.program(*program),
-                    slug: row.slug.clone(),
-                    currency: row.currency,
-                    settings: Box::new(grouped_as(settings, history.programs[*program].1)),
-                    from: back.map(|back| at - back),
-                }
+                self.put_program(now, *program, settings, back.map(|back| at - back))
             }
+            What::Reprice { of, settings, current } => return self.reprice(now, *of, settings, *current),
             What::Suspend(n, suspended) => {
                 Act::PutAffiliate { affiliate: self.affiliate(*n), suspended: *suspended }
             }
@@ -367,6 +387,51 @@ impl Stage {
 }
 
 impl Stage {
+    /// What a euro is in each other currency, so often that there is a rate for every day.
+    fn rates_until(&mut self, history: &History, today: i32) -> Option<Act> {
+        let euros = history.rates?;
+        let mut rows = Vec::new();
+        while self.unrated <= today {
+            let day = self.unrated;
+            let others = (0..CURRENCIES.len()).filter(|of| *of != EURO);
+            rows.extend(others.map(|of| Rate {
+                base: currency(EURO),
+                quote: currency(of),
+                day,
+                rate: euros[of] + euros[of] / 100 * i64::from(day % 7),
+            }));
+            self.unrated += RATED_EVERY;
+        }
+        (!rows.is_empty()).then_some(Act::LoadRates(rows))
+    }
+
+    fn put_program(&self, now: &Now<'_>, n: usize, settings: &ProgramSettings, from: Option<Ms>) -> Act {
+        let program = self.program(n);
+        let row = &now.model.programs[&program];
+        Act::PutProgram {
+            program,
+            slug: row.slug.clone(),
+            currency: row.currency,
+            settings: Box::new(grouped_as(settings, now.history.programs[n].1)),
+            from,
+        }
+    }
+
+    fn reprice(&self, now: &Now<'_>, of: usize, settings: &ProgramSettings, current: bool) -> Vec<Act> {
+        let model = now.model;
+        let program = |ix: usize| &model.programs[&model.conversions[ix].program];
+        let settled = having(model, |state| state == ConversionState::Settled);
+        let foreign = |ix: &usize| model.conversions[*ix].currency != Some(program(*ix).currency);
+        let foreign: Vec<usize> = settled.iter().copied().filter(foreign).collect();
+        let Some(&ix) = pick(if foreign.is_empty() { &settled } else { &foreign }, of) else {
+            return Vec::new();
+        };
+        let conversion = &model.conversions[ix];
+        let n = (0..PROGRAMS).find(|n| self.program(*n) == conversion.program).unwrap();
+        let from = Some(conversion.occurred_at.min(now.at));
+        vec![self.put_program(now, n, settings, from), Act::Recalculate(ix, current)]
+    }
+
     fn put_bonus(&self, put: &PutBonus, at: Ms) -> Act {
         let mut settings = put.settings.clone();
         settings.identifier = format!("bonus-{}", put.bonus);

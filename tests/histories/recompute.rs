@@ -22,6 +22,10 @@ pub struct Told {
     set: Option<(i64, i64)>,
     /// A recalculation of which the price is being told.
     anew: Option<Value>,
+    /// A recalculation came to no such line.
+    ended: bool,
+    /// It was made by a recalculation after refunds, and a rule is said to have stopped it.
+    made_stopped: bool,
 }
 
 /// The last rule and the figures that go with it.
@@ -65,7 +69,16 @@ impl Told {
     /// What the line is worth in the end.
     pub fn follow(steps: &[Step], currency: Currency) -> Found<i64> {
         let price = Price::default();
-        let mut told = Self { currency, rate: None, price, amount: 0, set: None, anew: None };
+        let mut told = Self {
+            currency,
+            rate: None,
+            price,
+            amount: 0,
+            set: None,
+            anew: None,
+            ended: false,
+            made_stopped: false,
+        };
         for (place, step) in steps.iter().enumerate() {
             let priced = steps
                 .get(place + 1)
@@ -97,6 +110,9 @@ impl Told {
             StepKind::Limits if data.get("cap").is_some() => self.price.caps.push(data.clone()),
             StepKind::Calculation => self.calculated(data)?,
             StepKind::Review if data["status"] == "disapproved" => self.amount = 0,
+            StepKind::Review if self.made_stopped => {
+                return Err(format!("a rule stopped it, and it started {}", data["status"]));
+            }
             StepKind::Review => {}
             StepKind::Refund => self.refunded(data)?,
             StepKind::Change if priced_next => {
@@ -129,10 +145,11 @@ impl Told {
         let exact = self.priced(sub_amount)?;
         same("rounded", told, half_even(&exact))?;
         same("before rounding", fraction(data, "exact_minor_units")?, exact)?;
-        if let (true, Some(rest)) = (data["line"] == 1, self.rest()?) {
+        if let Some(rest) = self.rest()? {
             same("what the caps left", Some(rest), self.left_by_caps()?)?;
         }
         self.set = None;
+        (self.ended, self.made_stopped) = (false, false);
         self.amount = told.min(self.rest()?.unwrap_or(told));
         Ok(())
     }
@@ -153,7 +170,7 @@ impl Told {
         if data["rest"].is_null() { Ok(None) } else { minor(data, "rest", self.currency).map(Some) }
     }
 
-    /// What the caps leave for the first line of a conversion.
+    /// What the caps and the lines before it in its conversion leave for a line.
     fn left_by_caps(&self) -> Found<Option<i64>> {
         let amounts = self.price.caps.iter().filter(|data| data["cap"]["measure"] == "amount");
         let lefts = amounts.map(|data| {
@@ -161,6 +178,9 @@ impl Told {
             Ok(whole(limit) - fraction(data, "before")?)
         });
         let Some(left) = lefts.collect::<Found<Vec<Q>>>()?.into_iter().min() else { return Ok(None) };
+        let taken = &self.price.calculation["rest_taken"];
+        let left =
+            if taken.is_null() { left } else { left - fraction(&self.price.calculation, "rest_taken")? };
         let rate = self.rate.as_ref().filter(|(program, _)| *program != self.currency);
         Ok(Some(floor(&rate.map_or(left.clone(), |(_, rate)| left / rate))))
     }
@@ -264,6 +284,9 @@ impl Told {
 
     /// What the line is worth with this much left of its conversion and of its part of it.
     fn left_of_it(&self, left: i64, sub_amount: i64) -> Found<Q> {
+        if self.ended {
+            return Ok(whole(0));
+        }
         if let Some((amount, of)) = self.set {
             return Ok(whole(amount) * ratio(left, of));
         }
@@ -289,12 +312,11 @@ impl Told {
         }
         let paid_in = currency(data, "conversion_currency")?;
         let left = minor(data, "left", paid_in)?;
-        match (&self.anew, data.get("amount_before")) {
-            (_, Some(_)) => {
-                same("the amount before", minor(data, "amount_before", self.currency)?, self.amount)?;
-            }
-            (Some(_), None) => {}
-            (None, None) => return self.made_after_refunds(left, after),
+        if data.get("amount_before").is_some() {
+            same("the amount before", minor(data, "amount_before", self.currency)?, self.amount)?;
+        } else {
+            self.split(left, minor(data, "sub_amount", paid_in)?)?;
+            self.made_stopped = self.anew.is_none() && data["stopped"] == true;
         }
         let exact = if left == 0 {
             whole(0)
@@ -303,29 +325,24 @@ impl Told {
             same("before rounding", fraction(data, "exact_minor_units")?, exact.clone())?;
             exact
         };
-        self.amount = if self.stopped_anew()? { 0 } else { self.bounded(&exact)? };
+        self.amount = if self.made_stopped || self.stopped_anew()? { 0 } else { self.bounded(&exact)? };
         same("after the refund", after, self.amount)
     }
 
-    /// Its part of what is left is split by largest remainder: within a unit of its exact share.
-    fn made_after_refunds(&mut self, left: i64, after: i64) -> Found<()> {
+    /// The part of what is left is split by largest remainder: within a unit of its exact share.
+    fn split(&self, left: i64, sub_amount: i64) -> Found<()> {
         let calculation = &self.price.calculation;
         let paid_in = currency(calculation, "conversion_currency")?;
         let amount = minor(calculation, "conversion_amount", paid_in)?;
-        let mut possible = vec![0];
-        if amount > 0 && left > 0 {
-            let share = whole(minor(calculation, "sub_amount", paid_in)?) * ratio(left, amount);
-            possible.clear();
-            for sub_amount in floor(&share) - 1..=floor(&share) + 2 {
-                possible.push(self.bounded(&self.left_of_it(left, sub_amount.max(0))?)?);
-            }
+        let share = match amount {
+            0 => whole(0),
+            _ => whole(minor(calculation, "sub_amount", paid_in)?) * ratio(left, amount),
+        };
+        let least = floor(&share) - 1;
+        if (least..=least + 3).contains(&sub_amount) {
+            return Ok(());
         }
-        let (least, most) = (possible.iter().min().copied(), possible.iter().max().copied());
-        if Some(after) < least || Some(after) > most {
-            return Err(format!("made with {after}, which is not between {least:?} and {most:?}"));
-        }
-        self.amount = after;
-        Ok(())
+        Err(format!("a part of {sub_amount}, which is not that of {share}"))
     }
 
     /// The price of a recalculation is told to its end: it comes to what the recalculation made of the line.
@@ -358,6 +375,10 @@ impl Told {
             }
         };
         self.amount = after;
+        if data["reason"] == "recalculated" {
+            self.ended = true;
+            return same("a line that ended", after, 0);
+        }
         if let Some(left) = left {
             self.set = Some((after, left));
         }

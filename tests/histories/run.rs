@@ -25,8 +25,8 @@ use crate::{
     compare::{Books, describe, explained, same},
     drive::{Arrival, Engine, Planned},
     identical::identical,
-    model::{Act, ConversionState, Model, Ms, Outcome, PaymentState, RefundState},
-    plan::{PENDING_TIME, Stage},
+    model::{Act, Conversion, ConversionState, Line, Model, Ms, Outcome, PaymentState, RefundState},
+    plan::{Now, PENDING_TIME, Stage},
     steps::{History, history},
 };
 
@@ -47,6 +47,19 @@ impl Tally {
         self.add("commands", planned.len());
         self.add("duplicates", outcomes(Outcome::Duplicate));
         self.add("conflicts", outcomes(Outcome::Rejected(Rejection::IdempotencyConflict)));
+        let foreign = |each: &&Conversion| {
+            each.currency.is_some_and(|currency| currency != model.programs[&each.program].currency)
+        };
+        self.add("in a foreign currency", model.conversions.iter().filter(foreign).count());
+        // The one ended, the other began.
+        let renewed = |each: &&Conversion| {
+            let same = |one: &Line, other: &Line| (one.entry, one.level) == (other.entry, other.level);
+            let renewed = |line: &Line| {
+                each.lines.iter().any(|other| same(line, other) && line.currency != other.currency)
+            };
+            each.lines.iter().any(renewed)
+        };
+        self.add("recalculated into another", model.conversions.iter().filter(renewed).count());
         let of = |interval: BonusInterval| {
             let has = |id: &uuid::Uuid| model.bonuses[id].versions[0].1.interval == interval;
             model.awards.keys().filter(|(id, ..)| has(id)).count()
@@ -140,14 +153,14 @@ fn told(history: &History) -> String {
     let mut text = format!("zone {}\n", history.zone);
     for act in stage.furnish(history) {
         model.apply(history.begins, &act);
-        if matches!(act, Act::PutProgram { .. } | Act::SetParent { .. } | Act::SetGroup { .. }) {
+        if !matches!(act, Act::LoadRates(_) | Act::SetStanding { .. } | Act::PutLink(_) | Act::PutCoupon(_)) {
             text += &format!("{}\n", describe(history.begins, &act));
         }
     }
     let mut at = history.begins;
     for step in &history.steps {
         at += step.wait;
-        for act in stage.plan(history, &model, at, account, &step.what) {
+        for act in stage.plan(&Now { history, model: &model, at, account }, &step.what) {
             let outcome = model.apply(at, &act);
             text += &format!("{} -> {outcome:?}\n", describe(at, &act));
         }
@@ -200,7 +213,7 @@ async fn play(
     let mut size = *batches.next().unwrap();
     for step in &history.steps {
         at += step.wait;
-        for act in stage.plan(history, &model, at, engine.account, &step.what) {
+        for act in stage.plan(&Now { history, model: &model, at, account: engine.account }, &step.what) {
             planned.push(foresee(&mut model, at, act));
         }
         if planned.len() - taken >= size {

@@ -30,6 +30,9 @@ pub struct History {
     /// The parent of each affiliate but the first, among those before it.
     pub parents: Vec<Option<usize>>,
     pub groups: Vec<Option<usize>>,
+    /// What a euro is in the other currencies when it begins, times 10^8; from day to day it is a little more or less.
+    /// None: there is only what steps load, and most of what needs a rate waits.
+    pub rates: Option<[i64; CURRENCIES.len()]>,
     /// In force from the beginning, or from before it.
     pub bonuses: Vec<PutBonus>,
     pub steps: Vec<Step>,
@@ -79,6 +82,12 @@ pub enum What {
         program: usize,
         settings: Box<ProgramSettings>,
         back: Option<Ms>,
+    },
+    /// Other rules for the time of a conversion, of one in a foreign currency if there is any, and its recalculation.
+    Reprice {
+        of: usize,
+        settings: Box<ProgramSettings>,
+        current: bool,
     },
     Suspend(usize, bool),
     Standing(usize, usize, Standing),
@@ -257,14 +266,17 @@ fn refund() -> impl Strategy<Value = What> {
         .prop_map(|(of, by_id, order, permille, id)| What::Refund { of, by_id, order, permille, id })
 }
 
-fn rates() -> impl Strategy<Value = What> {
-    let rate = prop_oneof![
+fn rate() -> impl Strategy<Value = i64> {
+    prop_oneof![
         3 => 50_000_000..=200_000_000_i64,
         1 => 500_000..=2_000_000_i64,
         1 => 5_000_000_000..=20_000_000_000_i64,
         1 => 1..=99_999_999_999_i64,
-    ];
-    let row = (0..CURRENCIES.len(), 0..CURRENCIES.len(), 0..9_i32, rate);
+    ]
+}
+
+fn rates() -> impl Strategy<Value = What> {
+    let row = (0..CURRENCIES.len(), 0..CURRENCIES.len(), 0..9_i32, rate());
     prop::collection::vec(row, 1..=5).prop_map(What::Rates)
 }
 
@@ -326,7 +338,7 @@ fn what() -> impl Strategy<Value = What> {
         1 => (affiliate(), option::of(program()), currency(), -500..1_000_i64)
             .prop_map(|(affiliate, program, currency, amount)| What::Adjust { affiliate, program, currency, amount }),
         2 => (n(), 1..25_000_i64).prop_map(|(which, amount)| What::EditConversion(which, amount)),
-        3 => (n(), any::<bool>()).prop_map(|(which, current)| What::Recalculate(which, current)),
+        4 => (n(), any::<bool>()).prop_map(|(which, current)| What::Recalculate(which, current)),
         1 => n().prop_map(What::Delete),
     ];
     let people = prop_oneof![
@@ -334,6 +346,11 @@ fn what() -> impl Strategy<Value = What> {
             program,
             settings: Box::new(settings),
             back
+        }),
+        4 => (n(), rules::settings(), any::<bool>()).prop_map(|(of, settings, current)| What::Reprice {
+            of,
+            settings: Box::new(settings),
+            current
         }),
         1 => (affiliate(), any::<bool>()).prop_map(|(affiliate, suspended)| What::Suspend(affiliate, suspended)),
         1 => (program(), affiliate(), select(Standing::ALL.to_vec()))
@@ -373,17 +390,19 @@ pub fn history() -> impl Strategy<Value = History> {
     ]);
     let parents = (0..AFFILIATES).map(|n| option::weighted(0.7, 0..n.max(1))).collect::<Vec<_>>();
     let groups = prop::collection::vec(option::of(0..GROUPS), AFFILIATES);
+    let rates = option::weighted(0.6, prop::array::uniform(rate()));
     let step = (wait(), what()).prop_map(|(wait, what)| Step { wait, what });
     let bonuses = prop::collection::vec(put_bonus(), 1..5);
     let steps = prop::collection::vec(step, 1..50);
     let batches = prop::collection::vec(1..6_usize, 1..8);
-    (select(ZONES.to_vec()), begins, programs, parents, groups, bonuses, steps, batches).prop_map(
-        |(zone, begins, programs, parents, groups, bonuses, steps, batches)| History {
+    (select(ZONES.to_vec()), begins, programs, parents, groups, rates, bonuses, steps, batches).prop_map(
+        |(zone, begins, programs, parents, groups, rates, bonuses, steps, batches)| History {
             zone,
             begins,
             programs,
             parents,
             groups,
+            rates,
             bonuses,
             steps,
             batches,

@@ -13,7 +13,7 @@ use waypost::domain::{
 
 use super::{
     Ms,
-    calendar::{DAY, day_number, span, within},
+    calendar::{day_number, span, within},
     number::{Q, half_even, ratio, whole},
     state::*,
     versions::{in_force, settings},
@@ -58,7 +58,7 @@ impl Model {
         let in_interval = |each: &&Conversion| within(each.occurred_at, (start, end));
         let waits = self.conversions.iter().filter(in_interval).any(|each| {
             each.state == ConversionState::Pending(Waits::RateMissing)
-                && self.would_be(each) == Some((bonus.program, affiliate))
+                && each.found == Some((bonus.program, affiliate))
         });
         let undecided =
             self.settled(bonus.program).filter(in_interval).flat_map(|each| &each.lines).any(|line| {
@@ -101,13 +101,6 @@ impl Model {
                 }
             }
         }
-    }
-
-    /// Whose a conversion without a rate will be.
-    fn would_be(&self, conversion: &Conversion) -> Option<(i64, i64)> {
-        let input = super::settle::said(&conversion.event);
-        let found = self.attribute(input, conversion.occurred_at, true).ok()?;
-        Some((found.program, found.affiliate))
     }
 
     fn settled(&self, program: i64) -> impl Iterator<Item = &Conversion> {
@@ -177,14 +170,14 @@ impl Model {
         self.awards.insert(key, Award { target, amount: total });
         let currency = self.programs[&program].currency;
         let rules = settings(&self.programs[&program], at).0;
-        let (delay, auto) = (i64::from(rules.payout_delay) * DAY, rules.auto_approve_commissions);
+        let auto = rules.auto_approve_commissions;
         if amount == 0 {
             return;
         }
         let mut line = self.loose_line(LineKind::Bonus, Some(program), key.1, currency, amount);
-        line.not_final_before = at + delay;
+        line.dated = at;
         if auto {
-            line.approve(at);
+            line.approve(at, self.final_from(&line));
         }
         self.loose.push(line);
     }
@@ -214,7 +207,7 @@ impl Model {
             earned: false,
             counts_towards_cap: false,
             final_at: None,
-            not_final_before: 0,
+            dated: 0,
             priced: Priced { form: Form::Fixed(amount), factor: whole(1), converted: true, rest: None },
             set: None,
         }

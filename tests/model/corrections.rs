@@ -56,7 +56,8 @@ impl Model {
         let mut vanished: Vec<bool> = self.conversions[ix].lines.iter().map(|_| true).collect();
         for new in drawn {
             let same = |line: &Line| {
-                (line.entry, line.level, line.affiliate) == (new.entry, new.level, new.affiliate)
+                (line.entry, line.level, line.affiliate, line.currency)
+                    == (new.entry, new.level, new.affiliate, new.currency)
             };
             let Some(place) = self.conversions[ix].lines.iter().position(same) else {
                 let number = i32::try_from(self.conversions[ix].lines.len()).unwrap() + 1;
@@ -68,7 +69,6 @@ impl Model {
             let mut line = self.conversions[ix].lines[place].clone();
             let was_stopped = line.reason.is_some();
             line.amount = new.amount;
-            line.currency = new.currency;
             line.commission_type = new.commission_type;
             line.reason = new.reason;
             line.earned = new.earned;

@@ -6,6 +6,7 @@ use jiff::tz::TimeZone;
 use waypost::{
     domain::{
         amount::Currency,
+        price::Target,
         reason::{CustomerTrack, LedgerAccount, LineKind, LineStatus, Standing, Waits},
     },
     events::Body,
@@ -93,7 +94,10 @@ impl Model {
             }
             Act::Accept(ix) => return self.accept(at, *ix),
             Act::Decline(ix) => return self.decline(*ix),
-            Act::Approve(key) => return self.review(key, |line| line.approve(at), LineStatus::Approved),
+            Act::Approve(key) => {
+                let from = self.final_from(self.line(key));
+                return self.review(key, |line| line.approve(at, from), LineStatus::Approved);
+            }
             Act::Disapprove(key) => return self.review(key, Line::disapprove, LineStatus::Disapproved),
             Act::Reopen(key) => {
                 let reopen = |line: &mut Line| (line.status, line.final_at) = (LineStatus::Pending, None);
@@ -103,8 +107,8 @@ impl Model {
             Act::Adjust { affiliate, program, currency, amount, .. } => {
                 let mut line =
                     self.loose_line(LineKind::Adjustment, *program, *affiliate, *currency, *amount);
-                line.not_final_before = at;
-                line.approve(at);
+                line.dated = at;
+                line.approve(at, at);
                 self.loose.push(line);
             }
             Act::EditConversion(ix, amount) => return self.edit_conversion(*ix, *amount),
@@ -129,6 +133,16 @@ impl Model {
                     each.program == *program && each.whose == *whose && each.target == *target
                 };
                 let version = (from.unwrap_or(at), rule.clone());
+                // Of a type that the program has now, or had when it begins.
+                let knows = |name: &str, then| {
+                    let types = &settings(&self.programs[program], then).0.commission_types;
+                    types.iter().any(|kind| kind.identifier == name)
+                };
+                if let (Target::CommissionType(name), Some(_)) = (target, rule)
+                    && ![at, version.0].into_iter().any(|then| knows(name, then))
+                {
+                    return Outcome::Refused;
+                }
                 match self.overrides.iter_mut().find(same) {
                     Some(found) => found.versions.push(version),
                     None if rule.is_none() => return Outcome::Refused,

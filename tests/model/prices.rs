@@ -266,7 +266,6 @@ impl Model {
     /// A line as it begins.
     pub fn start(&self, at: Ms, ix: usize, rules_at: Ms, drawn: Drawn, number: i32) -> Line {
         let conversion = &self.conversions[ix];
-        let delay = settings(&self.programs[&conversion.program], conversion.occurred_at).0.payout_delay;
         let mut line = Line {
             kind: if drawn.level == 1 { LineKind::Regular } else { LineKind::Level },
             program: Some(conversion.program),
@@ -283,7 +282,7 @@ impl Model {
             earned: drawn.earned,
             counts_towards_cap: drawn.counts_towards_cap,
             final_at: None,
-            not_final_before: conversion.occurred_at + i64::from(delay) * DAY,
+            dated: conversion.occurred_at,
             priced: drawn.priced,
             set: None,
         };
@@ -299,7 +298,18 @@ impl Model {
         let rules = settings(&self.programs[&conversion.program], rules_at).0;
         line.status = LineStatus::Pending;
         if rules.auto_approve_commissions && !conversion.review {
-            line.approve(at);
+            line.approve(at, self.final_from(line));
+        }
+    }
+
+    /// Before when a line is not final, by the rules that are known now to have been in force (MONEY 7).
+    pub fn final_from(&self, line: &Line) -> Ms {
+        match line.program {
+            Some(program) if line.kind != LineKind::Adjustment => {
+                let delay = settings(&self.programs[&program], line.dated).0.payout_delay;
+                line.dated + i64::from(delay) * DAY
+            }
+            _ => line.dated,
         }
     }
 
@@ -314,9 +324,9 @@ impl Model {
 }
 
 impl Line {
-    pub fn approve(&mut self, at: Ms) {
+    pub fn approve(&mut self, at: Ms, from: Ms) {
         self.status = LineStatus::Approved;
-        self.final_at = Some(self.not_final_before.max(at));
+        self.final_at = Some(from.max(at));
     }
 }
 

@@ -109,6 +109,7 @@ impl Model {
             waits_until: at + self.pending_time,
             waited_out: false,
             claimed_in: named,
+            found: None,
             seq: None,
             program: 0,
             affiliate: 0,
@@ -243,6 +244,7 @@ impl Model {
         let quote = self.programs[&found.program].currency;
         self.conversions[ix].claimed_in = Some(found.program);
         let Some(factor) = self.factor(worth.currency, quote, happened) else {
+            self.conversions[ix].found = Some((found.program, found.affiliate));
             return Outcome::Pending(Waits::RateMissing);
         };
         let too_large = |amount: i64| whole(amount) * &factor > whole(LARGEST);

@@ -271,6 +271,8 @@ pub struct Conversion {
     pub waited_out: bool,
     /// The program whose space its external id is claimed in.
     pub claimed_in: Option<i64>,
+    /// The program and the affiliate that it came to when it was last tried and had no rate.
+    pub found: Option<(i64, i64)>,
     /// None until it settles; so are all that follow.
     pub seq: Option<i64>,
     pub program: i64,
@@ -309,8 +311,8 @@ pub struct Line {
     pub earned: bool,
     pub counts_towards_cap: bool,
     pub final_at: Option<Ms>,
-    /// Final not before then.
-    pub not_final_before: Ms,
+    /// From when on the payout delay counts: when its conversion happened, or when it was awarded.
+    pub dated: Ms,
     pub priced: Priced,
     /// Set by hand or by an edit: the amount, and what was left of the conversion.
     pub set: Option<(i64, i64)>,

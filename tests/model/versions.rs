@@ -61,11 +61,12 @@ impl Model {
 
     /// Whether they may earn in the program.
     pub fn admit(&self, program: i64, affiliate: i64, at: Ms) -> Result<(), Rejection> {
-        if self.suspended(program, affiliate, at) {
-            return Err(Rejection::AffiliateSuspended);
-        }
         match self.standing(program, affiliate, at) {
+            Some(Standing::Approved) if self.suspended_everywhere(affiliate, at) => {
+                Err(Rejection::AffiliateSuspended)
+            }
             Some(Standing::Approved) => Ok(()),
+            Some(Standing::Suspended) => Err(Rejection::AffiliateSuspended),
             _ => Err(Rejection::AffiliateNotApproved),
         }
     }
