@@ -136,7 +136,8 @@ async fn the_end_waits_for_requests_and_not_for_idle_connections() {
     assert_eq!(server.shop.get("/v1/programs").await.status, 200);
     let started = Instant::now();
     server.stop().await;
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+    // An idle connection is open for ten seconds.
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     assert!(TcpStream::connect(base.trim_start_matches("http://")).await.is_err());
     let mut rest = Vec::new();
     let _ = idle.read_to_end(&mut rest).await;

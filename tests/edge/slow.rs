@@ -81,8 +81,8 @@ async fn a_body_that_nobody_wants_holds_nothing() {
 async fn an_idle_connection_is_cut() {
     let edge = strict();
     let mut stream = TcpStream::connect(edge.address).await.unwrap();
-    stream.write_all(format!("GET /r/jane HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
     let begun = Instant::now();
+    stream.write_all(format!("GET /r/jane HTTP/1.1\r\nHost: {HOST}\r\n\r\n").as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     timeout(DEADLINE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
     assert!(answer.starts_with(b"HTTP/1.1 302"));

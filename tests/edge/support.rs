@@ -44,7 +44,7 @@ use waypost::{
 };
 
 /// How long anything may take that is expected to happen.
-pub const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 pub const HOST: &str = "go.demo.example";
 pub const OTHER_HOST: &str = "go.other.example";
 pub const SECRET_KEY: &str = "sk_demo";

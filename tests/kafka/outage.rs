@@ -43,10 +43,7 @@ async fn conversions_keep_their_order_across_frozen_and_killed_brokers() {
     let reports = accounts.map(|account| report(&log, account, &stop));
     let replayed = || log.metric("waypost_spool_replayed_events_total{topic=\"conversions\"}");
     for outage in 0..3 {
-        eventually("events to go to Kafka", || {
-            log.metric("waypost_kafka_producer_up{topic=\"conversions\"}") == 1
-        })
-        .await;
+        log.goes_to_kafka("conversions").await;
         let before = replayed();
         if outage == 1 {
             broker.kill()
@@ -61,10 +58,7 @@ async fn conversions_keep_their_order_across_frozen_and_killed_brokers() {
         }
         eventually("events to be replayed", || replayed() > before + 200).await;
     }
-    eventually("events to go to Kafka", || {
-        log.metric("waypost_kafka_producer_up{topic=\"conversions\"}") == 1
-    })
-    .await;
+    log.goes_to_kafka("conversions").await;
     let acknowledged =
         || log.metric("waypost_kafka_produced_total{topic=\"conversions\",outcome=\"acknowledged\"}");
     let before = acknowledged();
@@ -120,7 +114,7 @@ async fn only_the_first_waits_for_a_frozen_broker() {
         }
         let took = begin.elapsed();
         // Had each waited for itself, it would be ten seconds.
-        assert!(took < LATE, "20 appends to the spool took {took:?}");
+        assert!(took < Duration::from_secs(8), "20 appends to the spool took {took:?}");
         assert_eq!(log.metric(&format!("waypost_kafka_producer_up{{topic=\"{}\"}}", word(topic))), 0);
         sent[topic.index()] += 22;
     }

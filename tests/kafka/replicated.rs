@@ -13,7 +13,7 @@ use crate::{
 async fn what_was_answered_is_on_the_topics_by_account_and_in_order() {
     let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
-    let log = Log::open(settings).await;
+    let log = Log::connected(settings).await;
     let mut answers = Vec::new();
     for n in 0..40 {
         for account in [7, 8, 123_456_789_012] {
@@ -57,7 +57,7 @@ async fn what_was_answered_is_on_the_topics_by_account_and_in_order() {
 async fn one_append_may_have_both_topics() {
     let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
-    let log = Log::open(settings).await;
+    let log = Log::connected(settings).await;
     let mixed = vec![record(Topic::Clicks, 1, 1), record(Topic::Conversions, 1, 2)];
     assert_eq!(log.append(mixed).await, Ok(Durability::Replicated));
     assert_eq!(log.append(Vec::new()).await, Ok(Durability::Replicated));
@@ -69,7 +69,7 @@ async fn one_append_may_have_both_topics() {
 async fn the_end_answers_what_is_under_way_and_takes_nothing_more() {
     let settings = patient(settings(&services::kafka()));
     make_topics(&settings).await;
-    let log = Log::open(settings.clone()).await;
+    let log = Log::connected(settings.clone()).await;
     let answers: Vec<_> = (0..500).map(|n| log.sink.append(vec![record(Topic::Conversions, 1, n)])).collect();
     let sink = log.sink.clone();
     assert!(log.sink.close(SOON).await, "with brokers that answer a producer ends at once");

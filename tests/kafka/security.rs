@@ -46,7 +46,7 @@ async fn events_go_by_every_kind_of_connection() {
     ] {
         let settings = protected(security, mechanism);
         make_topics(&settings).await;
-        let log = Log::open(patient(settings)).await;
+        let log = Log::connected(patient(settings)).await;
         assert_eq!(log.conversion(1, 0).await, Ok(Durability::Replicated), "{security:?} {mechanism:?}");
     }
 }
@@ -61,7 +61,7 @@ async fn our_certificate_is_shown_where_it_is_asked_for() {
     settings.certificate = PathBuf::from(services::named("WAYPOST_TEST_CLIENT_CERTIFICATE"));
     settings.key = PathBuf::from(services::named("WAYPOST_TEST_CLIENT_KEY"));
     make_topics(&settings).await;
-    assert_eq!(Log::open(patient(settings)).await.click(0).await, Ok(Durability::Replicated));
+    assert_eq!(Log::connected(patient(settings)).await.click(0).await, Ok(Durability::Replicated));
 }
 
 #[tokio::test(flavor = "multi_thread")]

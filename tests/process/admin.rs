@@ -52,13 +52,21 @@ fn on_engines(command: &str) -> (Waypost, Folder, String) {
 /// What `waypost dev`, an edge and a settlement export together, once every name has its line `# TYPE`. A process
 /// answers while its parts are still being started, and each registers its own: what is read then is not whole yet.
 async fn exported(waypost: &Waypost, names: &BTreeSet<String>) -> String {
-    let engines = ["edge", "settle"].map(on_engines);
+    let commands = ["edge", "settle"];
+    let mut engines = commands.map(on_engines);
     let mut missing = Vec::new();
     let whole = async {
         loop {
             let (status, mut text) = waypost.admin("/metrics").await;
             assert_eq!(status, StatusCode::OK);
-            for (_, _, address) in &engines {
+            for (engine, command) in engines.iter_mut().zip(commands) {
+                let (process, _, address) = &mut *engine;
+                if let Some(code) = process.has_ended() {
+                    // Somebody else was quicker to take its port.
+                    assert_eq!(code, 69, "{command} ended");
+                    *engine = on_engines(command);
+                    continue;
+                }
                 if let Ok(answer) = client().get(format!("http://{address}/metrics")).send().await {
                     text.push_str(&answer.text().await.unwrap());
                 }

@@ -1,7 +1,5 @@
 //! `edge`, `settle` and `api` as processes of their own on one data folder.
 
-use std::time::Duration;
-
 use reqwest::StatusCode;
 use sea_orm::EntityTrait;
 use serde_json::{Value, json};
@@ -9,7 +7,7 @@ use waypost::{store::entities::conversion, stream::spool::inspect};
 
 use crate::{
     folder::{ANY, Folder},
-    running::{Waypost, client, eventually, follow, report, within},
+    running::{Waypost, client, eventually, follow, report},
 };
 
 const EDGE: &[&str] = &[
@@ -78,7 +76,7 @@ async fn three_processes_do_what_one_does() {
     let made = client().post(links).bearer_auth(&key).json(&link).send().await.unwrap();
     assert_eq!(made.status(), StatusCode::CREATED);
     let client = client();
-    within(Duration::from_secs(1), "the link to work", async || {
+    eventually("the link to work", async || {
         follow(&client, &edge.at.edge, "from-the-api", 8).await.unwrap().ok()
     })
     .await;
@@ -127,10 +125,8 @@ async fn an_edge_goes_on_without_settlement() {
         "new",
     ]);
     let client = client();
-    within(Duration::from_secs(1), "the link to work", async || {
-        follow(&client, &edge.at.edge, "new", 9).await.unwrap().ok()
-    })
-    .await;
+    eventually("the link to work", async || follow(&client, &edge.at.edge, "new", 9).await.unwrap().ok())
+        .await;
     edge.stop().await;
     orders(&folder, 1).await;
 

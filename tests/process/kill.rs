@@ -37,9 +37,9 @@ const COMMISSION: i64 = 500;
 /// What a partial refund gives back.
 const PART: i64 = 1_000;
 
-/// A click that was asked for longer ago than this is on the disk: a batch waits 5 ms, a commit 5 ms, and the rest is
+/// A click that was answered longer ago than this is on the disk: a batch waits 5 ms, a commit 5 ms, and the rest is
 /// for a disk and two cores that others use too.
-const CLICK_AT_RISK: Duration = Duration::from_secs(2);
+const CLICK_AT_RISK: Duration = Duration::from_secs(4);
 
 /// Chance that can be repeated: splitmix64.
 struct Chance(u64);
@@ -80,11 +80,18 @@ struct Order {
     refund: Option<(i64, Sent)>,
 }
 
+/// A click that was answered.
+#[derive(Debug)]
+struct Click {
+    asked: Instant,
+    answered: Instant,
+    token: String,
+}
+
 /// What a connection did.
 #[derive(Debug, Default)]
 struct Diary {
-    /// Those that were answered: when they were asked for, and their tokens.
-    clicks: Vec<(Instant, String)>,
+    clicks: Vec<Click>,
     orders: Vec<Order>,
 }
 
@@ -133,7 +140,7 @@ impl Load {
                 continue;
             };
             let token = followed.unwrap().token;
-            diary.clicks.push((asked, token.clone()));
+            diary.clicks.push(Click { asked, answered: Instant::now(), token: token.clone() });
             let mut order = Order {
                 external_id: format!("order-{number}-{}", diary.orders.len()),
                 token: (!chance.percent(10)).then_some(token),
@@ -222,9 +229,9 @@ async fn check_clicks(folder: &Folder, diaries: &[Diary], kills: &[Instant]) {
     let keys = folder.keys();
     let rows = click::Entity::find().all(folder.store().await.reader()).await.unwrap();
     let stored: HashSet<Uuid> = rows.iter().map(|row| row.id).collect();
-    let answered: Vec<&(Instant, String)> = diaries.iter().flat_map(|diary| &diary.clicks).collect();
+    let answered: Vec<&Click> = diaries.iter().flat_map(|diary| &diary.clicks).collect();
     let lost: Vec<_> =
-        answered.iter().filter(|(_, token)| !stored.contains(&click_of(&keys, token))).collect();
+        answered.iter().filter(|click| !stored.contains(&click_of(&keys, &click.token))).collect();
     println!(
         "clicks: {} answered, {} of them lost by {} kills; {} stored whose answer did not arrive",
         answered.len(),
@@ -232,9 +239,10 @@ async fn check_clicks(folder: &Folder, diaries: &[Diary], kills: &[Instant]) {
         kills.len(),
         stored.len() + lost.len() - answered.len()
     );
-    for (at, _) in lost {
-        let by_a_kill = kills.iter().any(|kill| at <= kill && kill.duration_since(*at) < CLICK_AT_RISK);
-        assert!(by_a_kill, "a click was lost that no kill can have cost");
+    for click in lost {
+        let at_risk = click.asked..click.answered + CLICK_AT_RISK;
+        let by_a_kill = kills.iter().any(|kill| at_risk.contains(kill));
+        assert!(by_a_kill, "a click was lost that no kill can have cost: {click:?}");
     }
 }
 

@@ -111,11 +111,15 @@ async fn begin_report(waypost: &Waypost, event: &Value) -> (TcpStream, String) {
 
 #[tokio::test]
 async fn a_stop_finishes_what_has_begun() {
-    const DRAIN_DELAY: Duration = Duration::from_secs(5);
+    const DRAIN_DELAY: Duration = Duration::from_secs(15);
     let folder = Folder::new();
     let delay = format!("edge.drain_delay_ms={}", DRAIN_DELAY.as_millis());
-    let mut waypost =
-        folder.start(&["dev", "--edge-listen", ANY, "--api-listen", ANY, "--set", &delay]).await;
+    let mut arguments = vec!["dev", "--edge-listen", ANY, "--api-listen", ANY];
+    // Nothing but the delay ends what is asked here.
+    for setting in [&*delay, "edge.drain_timeout_ms=120000", "edge.body_read_timeout_ms=120000"] {
+        arguments.extend(["--set", setting]);
+    }
+    let mut waypost = folder.start(&arguments).await;
     let token = waypost.follow("jane").await.token;
     assert_eq!(waypost.admin("/readyz").await.0, StatusCode::OK);
     let (mut in_flight, rest) = begin_report(&waypost, &order("in flight", &token)).await;

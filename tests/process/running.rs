@@ -63,6 +63,11 @@ impl Waypost {
         .await;
     }
 
+    /// The exit code of a process that has ended by itself.
+    pub fn has_ended(&mut self) -> Option<i32> {
+        self.child.try_wait().unwrap().map(|status| status.code().unwrap())
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -163,18 +168,13 @@ pub fn report(client: &Client, edge: &str, key: &str, kind: &str, event: &Value)
 }
 
 /// Asks again until there is an answer.
-pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
-    within(SOON, what, look).await
-}
-
-/// Asks again until there is an answer, for so long at most.
-pub async fn within<T>(most: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + most;
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
     loop {
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {most:?} for {what}");
+        assert!(Instant::now() < deadline, "waited {SOON:?} for {what}");
         sleep(Duration::from_millis(5)).await;
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use sea_orm::EntityTrait;
+use sea_orm::{ConnectionTrait, EntityTrait};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::{task::JoinHandle, time::sleep};
@@ -222,6 +222,19 @@ impl World {
         let replayed = replay::replay(self.store.reader(), &copy).await.unwrap();
         assert_eq!((replayed.differing, replayed.differences), (0, Vec::new()));
         copy.close().await.unwrap();
+    }
+
+    /// Lets the time of all that waits end before now. Answers how many there are.
+    pub async fn end_their_time(&self) -> u64 {
+        let before = Timestamp::now().0 - 60_000;
+        let tx = self.store.begin().await.unwrap();
+        let mut waiting = 0;
+        for table in ["conversions", "refunds"] {
+            let sql = format!("UPDATE {table} SET waits_until = {before} WHERE waits_until IS NOT NULL");
+            waiting += tx.execute_unprepared(&sql).await.unwrap().rows_affected();
+        }
+        tx.commit().await.unwrap();
+        waiting
     }
 
     pub fn sale(&self, external_id: &str, amount: &str) -> Conversion {

@@ -2,10 +2,7 @@
 
 use sea_orm::EntityTrait;
 use waypost::{
-    domain::{time::Timestamp, traffic::TrafficClass},
-    events::Conversion,
-    store::entities::{conversion, refund},
-    stream::Topic,
+    domain::traffic::TrafficClass, events::Conversion, store::entities::conversion, stream::Topic,
 };
 
 use crate::fixtures::*;
@@ -57,21 +54,11 @@ async fn at_the_end_of_their_time_they_are_rejected() {
     world.assert_sound().await;
 }
 
-/// When the last of what waits has waited long enough.
-async fn until(world: &World) -> i64 {
-    let db = world.store.reader();
-    let conversions = conversion::Entity::find().all(db).await.unwrap();
-    let refunds = refund::Entity::find().all(db).await.unwrap();
-    let ends = conversions.into_iter().map(|row| row.waits_until);
-    ends.chain(refunds.into_iter().map(|row| row.waits_until)).flatten().max().unwrap()
-}
-
 /// Settlement was away for longer than anything waits, or its store comes from a backup: what is awaited lies in the
 /// log, and the clock alone gives up nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_came_in_their_time_is_read_before_they_are_given_up() {
-    let mut world = World::open().await;
-    world.settings.pending_time_ms = 500;
+    let world = World::open().await;
     let (mut sales, mut clicks) = (Numbered::new(1, "conversions/0"), Numbered::new(1, "clicks/0"));
     let awaited = clicks.click(world.click(TrafficClass::Valid, None, "desktop"));
     let click_id = Some(awaited.id.to_string());
@@ -81,8 +68,9 @@ async fn what_came_in_their_time_is_read_before_they_are_given_up() {
     let running = world.settle();
     eventually("both wait", async || world.outcomes().await.get("pending") == Some(&2)).await;
     running.kill().await;
+    assert_eq!(world.end_their_time().await, 2);
 
-    // Behind so much else that their time is over long before they are read.
+    // Behind so much else that they could be given up long before they are read.
     let mut of_clicks: Vec<_> =
         (0..2_000).map(|_| clicks.click(world.click(TrafficClass::Valid, None, "desktop"))).collect();
     of_clicks.push(awaited);
@@ -91,8 +79,6 @@ async fn what_came_in_their_time_is_read_before_they_are_given_up() {
         (0..300).map(|n| sales.sale(world.sale(&format!("other-{n}"), "10"))).collect();
     of_sales.push(sales.sale(world.sale("late", "10")));
     world.append_events(Topic::Conversions, &of_sales).await;
-    let until = until(&world).await;
-    eventually("their time is over", async || Timestamp::now().0 > until).await;
     let running = world.settle();
     world.caught_up().await;
     eventually("nothing waits", async || !world.outcomes().await.contains_key("pending")).await;

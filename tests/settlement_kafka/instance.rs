@@ -33,16 +33,11 @@ impl Instance {
     }
 
     pub async fn with_session(world: &World, topics: &Topics, session: Duration) -> Self {
-        Self::with(world, topics, session, "").await
-    }
-
-    /// With further lines in `[settlement]`.
-    pub async fn with(world: &World, topics: &Topics, session: Duration, settlement: &str) -> Self {
         let folder = world.folder.path().join(Uuid::now_v7().to_string());
         fs::create_dir(&folder).unwrap();
         let (config, ready, log) =
             (folder.join("waypost.toml"), folder.join("ready.json"), folder.join("log"));
-        fs::write(&config, settings(world, topics, session) + settlement).unwrap();
+        fs::write(&config, settings(world, topics, session)).unwrap();
         let file = File::create(&log).unwrap();
         let child = waypost()
             .args(["settle", "--config"])

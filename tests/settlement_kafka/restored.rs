@@ -23,13 +23,10 @@ use waypost::{
 use crate::{
     backend::Database,
     fixtures::{Numbered, World, eventually},
-    instance::{Instance, SESSION},
+    instance::Instance,
     services,
     topics::{Load, Topics, positions},
 };
-
-/// Shorter than what lies between the backup and the day it is restored.
-const WAIT: &str = "pending_time_ms = 4000\n";
 
 fn client(program: &str, arguments: &[&str]) {
     let ended = Command::new(program).args(arguments).output().unwrap();
@@ -95,7 +92,7 @@ async fn a_backup_from_the_middle_of_a_stream_comes_out_as_if_nothing_had_been()
     let world = Arc::new(World::open().await);
     let topics = Topics::create(services::kafka()).await;
     let (mut sales, mut clicks) = (Numbered::new(2, "conversions/0"), Numbered::new(2, "clicks/0"));
-    let instance = Instance::with(&world, &topics, SESSION, WAIT).await;
+    let instance = Instance::start(&world, &topics).await;
     let stop = Arc::new(AtomicBool::new(false));
     let streaming = tokio::spawn(stream(Arc::clone(&world), topics.beside(), Arc::clone(&stop)));
 
@@ -139,12 +136,10 @@ async fn a_backup_from_the_middle_of_a_stream_comes_out_as_if_nothing_had_been()
     for command in [&["reconcile"][..], &["ledger", "verify"], &["replay"]] {
         ends_well(&world, command);
     }
-    // The time of what waited is long over.
-    let due = conversion::Entity::find().all(world.store.reader()).await.unwrap();
-    let until = due.iter().filter_map(|row| row.waits_until).max().unwrap();
-    eventually("its time is over", async || waypost::domain::time::Timestamp::now().0 > until).await;
+    // Between the backup and the day it is restored lies more than what waited may wait.
+    assert_eq!(world.end_their_time().await, 2);
 
-    let instance = Instance::with(&world, &topics, SESSION, WAIT).await;
+    let instance = Instance::start(&world, &topics).await;
     topics.all_settled(&world.store).await;
     eventually("nothing waits", async || !world.outcomes().await.contains_key("pending")).await;
     instance.audits().await;

@@ -29,7 +29,8 @@ use crate::fixtures::{Numbered, PATIENCE, World, eventually};
 
 pub const PARTITIONS: i32 = 4;
 
-const SOON: Duration = Duration::from_secs(10);
+/// What one question to the brokers may take before it is asked again.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// Counts what the brokers have acknowledged.
 #[derive(Clone, Default)]
@@ -147,17 +148,25 @@ impl Topics {
     }
 
     fn ends_of(&self, topic: Topic, partition: i32) -> Option<i64> {
-        self.watcher.fetch_watermarks(&self.name(topic), partition, SOON).ok().map(|(_, ends)| ends)
+        self.watcher.fetch_watermarks(&self.name(topic), partition, ANSWER).ok().map(|(_, ends)| ends)
     }
 
     /// The offset behind the last record of each partition.
-    pub fn ends(&self, topic: Topic) -> BTreeMap<i32, i64> {
-        (0..PARTITIONS).map(|partition| (partition, self.ends_of(topic, partition).unwrap())).collect()
+    pub async fn ends(&self, topic: Topic) -> BTreeMap<i32, i64> {
+        let mut ends = BTreeMap::new();
+        for partition in 0..PARTITIONS {
+            eventually("the end of a partition", async || {
+                ends.extend(self.ends_of(topic, partition).map(|end| (partition, end)));
+                ends.contains_key(&partition)
+            })
+            .await;
+        }
+        ends
     }
 
     /// Waits until settlement stands at the end of `topic`.
     pub async fn settled(&self, store: &Store, topic: Topic) {
-        let ends = self.ends(topic);
+        let ends = self.ends(topic).await;
         let what = format!("the end of {}: {ends:?}", topic.name());
         eventually(&what, async || positions(store, topic).await == ends).await;
     }
