@@ -177,6 +177,7 @@ impl Spool {
             Err(error) if error.lacks_room() && reserve.give_up() => Database::create(path)?,
             other => other?,
         };
+        let held = Database::open(path)?;
         let stats = database.stats().map_err(SpoolError::at(path))?;
         let queue = Arc::new(Queue::new(settings.max_bytes, stats));
         metrics.max_bytes.set(settings.max_bytes as f64);
@@ -184,8 +185,9 @@ impl Spool {
             events: settings.commit_events.max(1),
             wait: Duration::from_millis(settings.commit_ms),
         };
+        let databases = [database, held];
         let writer =
-            Writer::new(Arc::clone(&queue), path.to_owned(), database, reserve, limits, metrics.clone());
+            Writer::new(Arc::clone(&queue), path.to_owned(), databases, reserve, limits, metrics.clone());
         writer.show(&stats);
         let thread = thread::Builder::new()
             .name("spool".to_owned())

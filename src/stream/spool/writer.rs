@@ -48,6 +48,9 @@ pub(super) struct Writer {
     path: PathBuf,
     /// None after a failure: what the file holds has to be read anew before anything is added.
     database: Option<Database>,
+    /// Keeps the shared memory of the WAL while `database` is made anew. Where it was given back with the last connection,
+    /// others may take its room on a full disk, and nobody could open the log.
+    _held: Database,
     reserve: Reserve,
     limits: GroupLimits,
     metrics: StreamMetrics,
@@ -79,7 +82,7 @@ impl Writer {
     pub(super) fn new(
         queue: Arc<Queue>,
         path: PathBuf,
-        database: Database,
+        [database, held]: [Database; 2],
         reserve: Reserve,
         limits: GroupLimits,
         metrics: StreamMetrics,
@@ -88,6 +91,7 @@ impl Writer {
             queue,
             path,
             database: Some(database),
+            _held: held,
             reserve,
             limits,
             metrics,
