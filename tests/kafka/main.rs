@@ -10,6 +10,7 @@
 
 mod broker;
 mod commands;
+mod damaged;
 mod killed;
 mod outage;
 mod refusals;

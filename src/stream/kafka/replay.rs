@@ -106,8 +106,13 @@ impl Replay {
                     if !std::mem::replace(&mut broken, true) {
                         tracing::error!(%error, "the spool cannot be replayed");
                     }
+                    if self.lane.troubles() != self.troubles {
+                        self.delivers = false;
+                    }
                     // Clicks need no spool to go on.
-                    self.look_for_brokers().await;
+                    if self.look_for_brokers().await {
+                        self.lane.resume();
+                    }
                     self.back_off().await;
                 }
             }
@@ -178,25 +183,26 @@ impl Replay {
     }
 
     /// Sends what is left of the spool, with new records held until then, so that these can follow by the same way.
-    async fn join(&mut self, found: Vec<Delivery>) -> Result<(), SourceError> {
+    /// Where that takes too long, or is too much, it sends what was read, and they go behind the rest.
+    async fn join(&mut self, mut found: Vec<Delivery>) -> Result<(), SourceError> {
         let Some(producer) = self.lane.begin_joining() else { return self.deliver(found, None).await };
-        let rest = timeout(JOIN_TIME, self.rest(found)).await;
+        let rest = timeout(JOIN_TIME, self.rest(&mut found)).await;
+        if matches!(rest, Ok(Ok(()))) && found.len() <= MOST_JOINING {
+            return self.deliver(found, Some(producer)).await;
+        }
+        self.lane.leave_joining();
+        // What a read was cut off with is read again.
+        let next = found.last().map_or(self.position, |last| last.offset + 1);
+        self.source.seek(0, next).await?;
         match rest {
-            Ok(Ok(rest)) if rest.len() <= MOST_JOINING => self.deliver(rest, Some(producer)).await,
-            // What was read and is given up here is read again.
-            given_up => {
-                self.lane.leave_joining();
-                self.source.seek(0, self.position).await?;
-                match given_up {
-                    Ok(Err(error)) => Err(error),
-                    Ok(Ok(_)) | Err(_) => Ok(()),
-                }
-            }
+            _ if !found.is_empty() => self.deliver(found, None).await,
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 
-    /// All that the spool has and is about to have; nothing new comes meanwhile.
-    async fn rest(&mut self, mut found: Vec<Delivery>) -> Result<Vec<Delivery>, SourceError> {
+    /// Adds all that the spool has and is about to have; nothing new comes meanwhile.
+    async fn rest(&mut self, found: &mut Vec<Delivery>) -> Result<(), SourceError> {
         while !self.lane.spool_has_answered() {
             sleep(Duration::from_millis(1)).await;
         }
@@ -207,7 +213,7 @@ impl Replay {
             }
             found.extend(more);
         }
-        Ok(found)
+        Ok(())
     }
 
     /// Offers records until they are acknowledged; `joining` is the producer that held ones wait for.
