@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use sea_orm::DatabaseTransaction;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -77,7 +76,7 @@ pub async fn pass(store: &Store, now: Timestamp) -> Result<Pass, LedgerError> {
     let mut pass = Pass::default();
     let mut after = None;
     loop {
-        let intervals = bonuses::closed_and_open(store.reader(), now, after, PAGE).await?;
+        let intervals = store.in_time(bonuses::closed_and_open(store.reader(), now, after, PAGE)).await?;
         let Some(last) = intervals.last() else { return Ok(pass) };
         after = Some(*last);
         for interval in &intervals {
@@ -99,28 +98,34 @@ pub async fn pass(store: &Store, now: Timestamp) -> Result<Pass, LedgerError> {
 /// Awards what an interval owes; answers how many commissions that made, and whether it is decided.
 async fn look_at(store: &Store, interval: &OpenInterval, now: Timestamp) -> Result<(u64, bool), LedgerError> {
     let mut awarded = 0;
-    if let Some((account, affiliates)) = bonuses::may_have_reached(store.reader(), interval).await? {
+    let reached = store.in_time(bonuses::may_have_reached(store.reader(), interval)).await?;
+    if let Some((account, affiliates)) = reached {
         for affiliate in affiliates {
-            let tx = store.begin().await?;
-            awarded += award(&tx, interval, account, affiliate, now).await?;
-            tx.commit().await?;
+            awarded += store.in_time(award(store, interval, account, affiliate, now)).await?;
         }
     }
+    Ok((awarded, store.in_time(decide(store, interval)).await?))
+}
+
+async fn decide(store: &Store, interval: &OpenInterval) -> Result<bool, LedgerError> {
     let tx = store.begin().await?;
     let decided = bonuses::decide(&tx, interval).await?;
     tx.commit().await?;
-    Ok((awarded, decided))
+    Ok(decided)
 }
 
 async fn award(
-    tx: &DatabaseTransaction,
+    store: &Store,
     interval: &OpenInterval,
     account: AccountId,
     affiliate: AffiliateId,
     now: Timestamp,
 ) -> Result<u64, LedgerError> {
     let command = Command::AwardBonus { bonus: interval.bonus, affiliate, interval: interval.span.start };
-    match ledger::apply(tx, account, now, &command).await? {
+    let tx = store.begin().await?;
+    let effect = ledger::apply(&tx, account, now, &command).await?;
+    tx.commit().await?;
+    match effect {
         Effect::Awarded { lines } => Ok(lines.len() as u64),
         Effect::Done
         | Effect::Settled { .. }

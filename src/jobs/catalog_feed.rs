@@ -43,7 +43,7 @@ pub async fn run(store: Store, catalog: Arc<Catalog>, shutdown: CancellationToke
 /// Applies everything above `version`.
 pub async fn catch_up(store: &Store, catalog: &Catalog, version: &mut i64) -> Result<(), DbErr> {
     loop {
-        let records = catalog::after(store.reader(), *version, PAGE).await?;
+        let records = store.in_time(catalog::after(store.reader(), *version, PAGE)).await?;
         let Some(last) = records.last() else { return Ok(()) };
         let newest = last.version;
         for record in records {

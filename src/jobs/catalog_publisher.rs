@@ -180,7 +180,8 @@ impl Publisher {
                 }
                 same = Instant::now();
             }
-            let records = catalog::after(self.store.reader(), standing.position.version, BATCH).await?;
+            let records = catalog::after(self.store.reader(), standing.position.version, BATCH);
+            let records = self.store.in_time(records).await?;
             if records.is_empty() && standing.position.whole {
                 self.pause(INTERVAL).await;
             } else {
@@ -215,7 +216,8 @@ impl Publisher {
         let producer = Arc::new(producer.await.map_err(|_| Stop::Cut)??);
         // From here on nobody else can write, so what the topic says holds.
         let (identity, said) = self.ask().await?;
-        let row = publications::find(self.store.reader(), &self.topic).await?.ok_or(Stop::Lost)?;
+        let row = self.store.in_time(publications::find(self.store.reader(), &self.topic)).await?;
+        let row = row.ok_or(Stop::Lost)?;
         let introduces = identity.text().is_none().then(|| Uuid::now_v7().to_string());
         let topic_id = match &introduces {
             Some(id) => identity.text_with(id),
@@ -273,7 +275,7 @@ impl Publisher {
         // The newest version when it was first seen to wait, and when that was.
         let mut waiting: Option<(i64, Instant)> = None;
         loop {
-            match publications::outbox(self.store.reader(), &self.topic).await {
+            match self.store.in_time(publications::outbox(self.store.reader(), &self.topic)).await {
                 Ok(outbox) => {
                     waiting = waiting.filter(|(version, _)| *version > outbox.published);
                     if waiting.is_none() && outbox.waiting > 0 {

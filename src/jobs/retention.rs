@@ -23,13 +23,13 @@ const DAYS_AHEAD: i32 = 7;
 pub async fn run(store: Store, click_days: u32, shutdown: CancellationToken) {
     loop {
         let now = Timestamp::now();
-        if let Err(error) = make_room(&store, now).await {
+        if let Err(error) = store.in_time(make_room(&store, now)).await {
             warn!(%error, "partitions of the days to come could not be made; trying again in an hour");
         }
         if let Err(error) = forget_clicks(&store, now, click_days).await {
             warn!(%error, "old clicks could not be forgotten; trying again in an hour");
         }
-        if let Err(error) = answers::forget(&store, now).await {
+        if let Err(error) = store.in_time(answers::forget(&store, now)).await {
             warn!(%error, "old answers could not be forgotten; trying again in an hour");
         }
         tokio::select! {
@@ -50,7 +50,7 @@ pub async fn make_room(store: &Store, now: Timestamp) -> Result<(), DbErr> {
 pub async fn forget_clicks(store: &Store, now: Timestamp, days: u32) -> Result<u32, DbErr> {
     let oldest = now.day().saturating_sub_unsigned(days);
     let mut forgotten = 0;
-    while let Some(gone) = partitions::forget_oldest_before(store, oldest).await? {
+    while let Some(gone) = store.in_time(partitions::forget_oldest_before(store, oldest)).await? {
         let day = Timestamp(i64::from(gone.day) * MS_PER_DAY);
         info!(%day, clicks = gone.clicks, "forgot the clicks of a day past their retention");
         forgotten += 1;

@@ -30,6 +30,9 @@ pub(super) enum BatchError {
     /// Another partition brought the same events, and another instance was quicker with them.
     #[error("another consumer has taken some of these events meanwhile")]
     SeenMeanwhile,
+    /// It panicked. Deploy a build that does not.
+    #[error("a defect of this program: {0}")]
+    Defect(String),
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
@@ -50,7 +53,11 @@ impl BatchError {
                 let value = store::refused_value(error)?;
                 Some(Fault { reason: value.reason(), detail: Some(value.to_string()) })
             }
-            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::SeenMeanwhile => None,
+            Self::Ledger(_)
+            | Self::NewerVersion(_)
+            | Self::NotOwner
+            | Self::SeenMeanwhile
+            | Self::Defect(_) => None,
         }
     }
 
@@ -59,8 +66,13 @@ impl BatchError {
         match self {
             Self::Ledger(LedgerError::Store(error)) => store::is_transient(error),
             Self::SeenMeanwhile => true,
-            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner => false,
+            Self::Ledger(_) | Self::NewerVersion(_) | Self::NotOwner | Self::Defect(_) => false,
         }
+    }
+
+    /// This event fails on this build whenever it is taken, and the others need not.
+    pub fn needs_a_newer_build(&self) -> bool {
+        matches!(self, Self::NewerVersion(_) | Self::Defect(_))
     }
 }
 

@@ -5,8 +5,8 @@
 //! has the partition: nothing of the batch takes effect, and the consumer begins again from the stored positions.
 //! That is normal when instances come and go, and an instance that was away too long is stopped by it.
 //!
-//! What cannot go on for a reason in its partition (an event of a newer version, a position that the log does not have,
-//! damage) stops that partition alone, and is tried again by and by. Anything else stops all of them. A partition whose
+//! What cannot go on for a reason in its partition (an event that needs a newer build, a position that the log does not
+//! have, damage) stops that partition alone, and is tried again by and by. Anything else stops all of them. A partition whose
 //! log is not the one that was settled is read from its beginning; see `proof`.
 
 mod place;
@@ -24,6 +24,7 @@ use tracing::{error, info, warn};
 use super::{
     SettlementParts,
     batch::{BatchError, Fault, Tally},
+    defect::contained,
     proof::Proofs,
 };
 use crate::{
@@ -165,10 +166,14 @@ impl Consumer {
     async fn commit(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Result<(), BatchError> {
         let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
-        let tx = self.store.begin().await?;
-        let ends = self.advance(&tx, batch).await?;
-        taker.take(&tx, batch, at, &mut tally).await?;
-        tx.commit().await?;
+        let work = contained(async {
+            let tx = self.store.begin().await?;
+            let ends = self.advance(&tx, batch).await?;
+            taker.take(&tx, batch, at, &mut tally).await?;
+            tx.commit().await?;
+            Ok::<_, BatchError>(ends)
+        });
+        let ends = self.store.in_time(work).await?;
         self.committed(ends, taker, tally, begun);
         Ok(())
     }
@@ -181,10 +186,14 @@ impl Consumer {
     ) -> Result<(), BatchError> {
         let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
-        let tx = self.store.begin().await?;
-        let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
-        taker.refuse(&tx, delivery, fault, at, &mut tally).await?;
-        tx.commit().await?;
+        let work = contained(async {
+            let tx = self.store.begin().await?;
+            let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
+            taker.refuse(&tx, delivery, fault, at, &mut tally).await?;
+            tx.commit().await?;
+            Ok::<_, BatchError>(ends)
+        });
+        let ends = self.store.in_time(work).await?;
         self.committed(ends, taker, tally, begun);
         Ok(())
     }
@@ -264,12 +273,12 @@ impl Consumer {
         self.one_by_one(taker, batch).await
     }
 
-    /// Takes a failed batch event by event, up to the first that cannot go on. One of a newer version stops its
+    /// Takes a failed batch event by event, up to the first that cannot go on. One that needs a newer build stops its
     /// partition alone; anything else would stop the others as well.
     async fn one_by_one(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Ended {
-        let mut newer = BTreeMap::new();
+        let mut stopped = BTreeMap::new();
         for delivery in batch {
-            if newer.contains_key(&delivery.partition) {
+            if stopped.contains_key(&delivery.partition) {
                 continue;
             }
             let mut taken = self.commit(taker, std::slice::from_ref(delivery)).await;
@@ -283,13 +292,13 @@ impl Consumer {
             match taken {
                 Ok(()) => {}
                 Err(BatchError::NotOwner) => return Ended::Lost,
-                Err(error @ BatchError::NewerVersion(_)) => {
-                    newer.insert(delivery.partition, error);
+                Err(error) if error.needs_a_newer_build() => {
+                    stopped.insert(delivery.partition, error);
                 }
                 Err(error) => return Ended::Stuck(error),
             }
         }
-        if newer.is_empty() { Ended::Settled } else { Ended::Stopped(newer) }
+        if stopped.is_empty() { Ended::Settled } else { Ended::Stopped(stopped) }
     }
 
     /// Another instance has a partition. Normal where instances come and go, unless nothing else happens.
@@ -317,10 +326,6 @@ impl Consumer {
     /// Nothing has gone wrong; `settled`: something went well.
     fn went_on(&mut self, settled: bool) {
         let is_calm = settled || self.troubled.is_none_or(|troubled| troubled.elapsed() > CALM);
-        if !settled {
-            // What it was stopped by would have been handed out again by now.
-            self.stuck.retain(|_, stop| stop.cause != Cause::EventTried || stop.again.elapsed() < CALM);
-        }
         if self.stuck.is_empty() && is_calm {
             self.metrics.stalled.set(0.0);
             self.troubled = None;

@@ -54,7 +54,7 @@ impl<E: EndOfLog> Horizon<E> {
     /// the time is never read to its present end. Ends that are lower now were of a log that is no more.
     pub async fn look(&mut self, at: Timestamp) -> Result<(), HorizonError> {
         // Before the ends: a position that is beyond one that was seen later is another log's.
-        let positions = streams::positions(self.store.reader()).await?;
+        let positions = self.store.in_time(streams::positions(self.store.reader())).await?;
         let (clicks, conversions) = (self.clicks.ends().await?, self.conversions.ends().await?);
         let is_one_log =
             is_of(&positions, Topic::Clicks, &clicks) && is_of(&positions, Topic::Conversions, &conversions);

@@ -3,13 +3,15 @@
 //! Two consumers apart, so that a burst of clicks never delays money. Each takes a batch, applies it and moves its
 //! position by compare-and-set, all in one transaction of the store: a batch has happened whole or not at all, and
 //! a consumer that lost its partition cannot commit. A batch that fails is tried again event by event: what fails
-//! for a reason in the event is rejected with it; one of a version that this build does not know stops its partition, and
-//! what fails for another reason the consumer, until it passes or somebody helps. Nothing is ever skipped.
+//! for a reason in the event is rejected with it; one of a version that this build does not know, or that shows a defect
+//! of it, stops its partition, and what fails for another reason the consumer, until it passes or somebody helps.
+//! Nothing is ever skipped.
 
 mod batch;
 mod clicks;
 mod consumer;
 mod conversions;
+mod defect;
 mod horizon;
 mod pending;
 mod proof;
@@ -48,7 +50,7 @@ pub async fn serve<S: EventSource>(
     // Clicks wake the conversions that wait for them.
     let arrived = Arc::new(Notify::new());
     let horizon = horizon::Horizon::new(parts.store.clone(), clicks.end(), conversions.end());
-    let stalled = [parts.metrics.clicks.stalled.clone(), parts.metrics.conversions.stalled.clone()];
+    let parts_ended = parts.metrics.parts_ended.clone();
     let mut tasks = JoinSet::new();
     let taker =
         clicks::ClickBatches::new(parts.intake.clone(), parts.settings.click_retention_days, arrived.clone());
@@ -68,9 +70,9 @@ pub async fn serve<S: EventSource>(
     tasks.spawn(pending::run(parts, horizon, arrived, shutdown));
     while let Some(ended) = tasks.join_next().await {
         if let Err(error) = ended {
-            // A defect of this program. The others go on; the consumer that is gone shows as stalled.
+            // A defect of this program, outside of what is done for one event. The others go on.
             error!(%error, "a part of settlement has ended");
-            stalled.iter().for_each(|stalled| stalled.set(1.0));
+            parts_ended.increment(1.0);
         }
     }
 }

@@ -12,14 +12,14 @@ use std::{
 };
 
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect,
-    SelectExt, sea_query::Expr,
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select, SelectExt, sea_query::Expr,
 };
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::{SettlementParts, batch::BatchError, horizon::Horizon};
+use super::{SettlementParts, batch::BatchError, defect::contained, horizon::Horizon};
 use crate::{
     domain::{
         ids::AccountId,
@@ -32,6 +32,7 @@ use crate::{
         exchange_rates,
     },
     stream::EndOfLog,
+    telemetry::settlement::PendingMetrics,
 };
 
 /// How often times are looked at; clicks that arrive wake at once.
@@ -40,8 +41,10 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Rows that are read at once.
 const BATCH: u64 = 500;
 
-/// A look may take one part in so many of the time: clicks arrive all the time, and each may wake somebody.
+/// A look may take one part in so many of the time, as long as that keeps the next one waiting no longer than this:
+/// clicks arrive all the time, and each may wake somebody.
 const SHARE: u32 = 5;
+const MOST_REST: Duration = Duration::from_secs(60);
 
 /// Tries of one that others are in the way of, before its account is left for the next look.
 const TRIES: u32 = 4;
@@ -68,7 +71,7 @@ pub(super) async fn run<E: EndOfLog>(
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
-            () = sleep((begun.elapsed() * (SHARE - 1)).min(INTERVAL)) => {}
+            () = sleep((begun.elapsed() * (SHARE - 1)).min(MOST_REST)) => {}
         }
     }
 }
@@ -100,7 +103,7 @@ async fn look<E: EndOfLog>(
     shutdown: &CancellationToken,
 ) -> Result<(), DbErr> {
     let now = Timestamp::now();
-    if is_due(parts, horizon.reached(), now).await? {
+    if parts.store.in_time(is_due(parts, horizon.reached(), now)).await? {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             looked = horizon.look(now) => if let Err(error) = looked {
@@ -111,12 +114,12 @@ async fn look<E: EndOfLog>(
     }
     let read_to = horizon.reached();
     try_all(parts, For::Proof, read_to, shutdown).await?;
-    let last = exchange_rates::last_load(parts.store.reader()).await?;
+    let last = parts.store.in_time(exchange_rates::last_load(parts.store.reader())).await?;
     if *tried != Some(last) && try_all(parts, For::Rates { load: last }, read_to, shutdown).await? {
         *tried = Some(last);
     }
     look_for_conversions(parts, read_to, shutdown).await?;
-    observe(parts).await
+    parts.store.in_time(observe(parts)).await
 }
 
 /// Whether all of them could be tried.
@@ -128,7 +131,7 @@ async fn try_all(
 ) -> Result<bool, DbErr> {
     let (mut after, mut all, mut blocked) = (None, true, None);
     loop {
-        let rows = waiting_after(parts, what, after).await?;
+        let rows = parts.store.in_time(waiting_after(parts, what, after)).await?;
         let Some(last) = rows.last() else { return Ok(all) };
         after = Some((last.account_id, last.arrived_seq));
         for row in &rows {
@@ -142,9 +145,8 @@ async fn try_all(
                 Ok(Tried::Done) => {}
                 Ok(Tried::Outdated) => return Ok(false),
                 Err(error) => {
-                    let error = BatchError::from(error);
                     // For its own fault it waits for the next load, and the others are not tried all the time.
-                    all &= error.blames_the_event().is_some();
+                    all &= error.needs_a_newer_build() || error.blames_the_event().is_some();
                     // Those behind it would come before it.
                     blocked = error.is_transient().then_some(row.account_id);
                     warn!(%error, conversion = %row.id, "a conversion that waits could not be tried; trying again");
@@ -160,10 +162,10 @@ async fn try_patiently(
     what: For,
     row: &conversion::Model,
     read_to: Timestamp,
-) -> Result<Tried, LedgerError> {
+) -> Result<Tried, BatchError> {
     let mut tries = 1;
     loop {
-        match try_again(parts, what, row, read_to).await {
+        match contained(parts.store.in_time(try_again(parts, what, row, read_to))).await {
             Err(error) if error.is_transient() && tries < TRIES => {
                 sleep(RETRY * tries).await;
                 tries += 1;
@@ -261,14 +263,14 @@ async fn look_for_conversions(
             let later = Column::AccountId.eq(account).and(Column::ArrivedSeq.gt(arrived));
             query = query.filter(Column::AccountId.gt(account).or(later));
         }
-        let rows = query.all(parts.store.reader()).await?;
+        let rows = parts.store.in_time(query.all(parts.store.reader())).await?;
         let Some(last) = rows.last() else { return Ok(()) };
         after = Some((last.account_id, last.arrived_seq));
         for row in &rows {
             if shutdown.is_cancelled() {
                 return Ok(());
             }
-            if let Err(error) = give_up(parts, row).await {
+            if let Err(error) = contained(parts.store.in_time(give_up(parts, row))).await {
                 warn!(%error, refund = %row.id, "a refund that waits could not be tried; trying again");
             }
         }
@@ -287,19 +289,37 @@ async fn give_up(parts: &SettlementParts, row: &refund::Model) -> Result<(), Led
 
 /// Brings the gauges up to date.
 async fn observe(parts: &SettlementParts) -> Result<(), DbErr> {
+    use conversion::Column;
     let db = parts.store.reader();
-    let conversions = conversion::Entity::find().filter(conversion::Column::Status.eq(PENDING));
-    let refunds = refund::Entity::find().filter(refund::Column::Status.eq(PENDING));
-    let count = conversions.clone().count(db).await? + refunds.clone().count(db).await?;
-    let oldest = [
-        conversions.order_by_asc(conversion::Column::ReceivedAt).one(db).await?.map(|row| row.received_at),
-        refunds.order_by_asc(refund::Column::ReceivedAt).one(db).await?.map(|row| row.received_at),
-    ];
-    let age = match oldest.into_iter().flatten().min() {
-        Some(received_at) => u64::try_from(Timestamp::now().0.saturating_sub(received_at)).unwrap_or(0),
-        None => 0,
-    };
-    parts.metrics.pending.set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
-    parts.metrics.pending_age.set(Duration::from_millis(age).as_secs_f64());
+    let pending = conversion::Entity::find().filter(Column::Status.eq(PENDING));
+    let rate_missing = || Column::WaitsFor.eq(Waits::RateMissing.as_str());
+    let for_rates = waiting(db, pending.clone().filter(rate_missing()), Column::ReceivedAt).await?;
+    let for_events = pending.filter(rate_missing().not().or(Column::WaitsFor.is_null()));
+    let for_events = waiting(db, for_events, Column::ReceivedAt).await?;
+    // One whose sale waits itself has no time of its own: the sale tells of both.
+    let refunds = refund::Entity::find()
+        .filter(refund::Column::Status.eq(PENDING))
+        .filter(refund::Column::WaitsUntil.is_not_null());
+    let refunds = waiting(db, refunds, refund::Column::ReceivedAt).await?;
+    tell(&parts.metrics.pending_rates, &[for_rates]);
+    tell(&parts.metrics.pending_events, &[for_events, refunds]);
     Ok(())
+}
+
+/// How many rows there are, and when the oldest was received.
+async fn waiting<E: EntityTrait>(
+    db: &impl ConnectionTrait,
+    rows: Select<E>,
+    received_at: E::Column,
+) -> Result<(i64, Option<i64>), DbErr> {
+    let figures = rows.select_only().expr(received_at.count()).expr(received_at.min());
+    Ok(figures.into_tuple().one(db).await?.unwrap_or_default())
+}
+
+fn tell(metrics: &PendingMetrics, waiting: &[(i64, Option<i64>)]) {
+    let count: i64 = waiting.iter().map(|(count, _)| count).sum();
+    let oldest = waiting.iter().filter_map(|(_, oldest)| *oldest).min();
+    let age = oldest.map_or(0, |oldest| Timestamp::now().0.saturating_sub(oldest));
+    metrics.count.set(count as f64);
+    metrics.age.set(Duration::from_millis(u64::try_from(age).unwrap_or(0)).as_secs_f64());
 }

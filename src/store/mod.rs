@@ -165,6 +165,20 @@ impl Store {
         }
     }
 
+    /// Waits for the work of one transaction, or of a few queries, and gives it up where PostgreSQL has not answered in
+    /// twice the time of a statement. A server whose machine is gone ends no connection, and who has asked it something
+    /// would wait for ever. Work that was given up failed as if its connection had broken: whether a commit happened is
+    /// not known ([`is_unknown`]).
+    pub async fn in_time<T, E: From<DbErr>>(&self, work: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+        if !self.options.is_postgres() {
+            return work.await;
+        }
+        match tokio::time::timeout(self.options.work_timeout(), work).await {
+            Ok(done) => done,
+            Err(_) => Err(trouble::unanswered().into()),
+        }
+    }
+
     pub async fn close(self) -> Result<(), DbErr> {
         self.reader.close().await?;
         self.writer.close().await

@@ -10,12 +10,16 @@ const CONNECTIONS: u32 = 8;
 /// What a statement may take on PostgreSQL where nobody says otherwise.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// What a transaction may take at least, however little a statement may.
+const LEAST_WORK: Duration = Duration::from_secs(10);
+
 /// How to reach a store. A plain URL turns into one by `From`.
 #[derive(Clone)]
 pub struct StoreOptions {
     /// `sqlite:` or `postgres:` URL. It may hold a password.
     pub url: String,
-    /// PEM file of the authorities that prove the PostgreSQL server; none: TLS where the server has it, unproven.
+    /// PEM file of authorities that may prove the PostgreSQL server, besides the public ones; none: TLS where the server
+    /// has it, unproven.
     pub ca: Option<PathBuf>,
     /// Connections to PostgreSQL, readers and writers together.
     pub connections: u32,
@@ -32,6 +36,11 @@ impl StoreOptions {
             connections: settings.connections,
             statement_timeout: Duration::from_millis(settings.statement_timeout_ms),
         }
+    }
+
+    /// What the work of one transaction, or of a few queries, may take on PostgreSQL: twice what one statement may.
+    pub(super) fn work_timeout(&self) -> Duration {
+        (2 * self.statement_timeout).max(LEAST_WORK)
     }
 
     pub fn is_postgres(&self) -> bool {

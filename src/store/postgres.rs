@@ -22,6 +22,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was not used for so long is asked whether it still lives before it is used.
 const TEST_AFTER: Duration = Duration::from_secs(1);
 
+/// A connection that somebody gives back has to answer within this, or it is closed: the server may be gone without a
+/// word, or busy with what nobody waits for any more.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Connections beyond what is needed are closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -58,6 +62,12 @@ fn pool(connect: &PgConnectOptions, connections: u32) -> DatabaseConnection {
                     connection.ping().await?;
                 }
                 Ok(true)
+            })
+        })
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                let answered = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
+                answered.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?.map(|()| true)
             })
         })
         .connect_lazy_with(connect.clone());

@@ -72,7 +72,6 @@ pub async fn hold(
     now: Timestamp,
     until: Timestamp,
 ) -> Result<bool, DbErr> {
-    let tx = store.begin().await?;
     let row = ActiveModel {
         topic: Set(topic.to_owned()),
         topic_id: Set(String::new()),
@@ -82,20 +81,23 @@ pub async fn hold(
         holder: Set(None),
         held_until: Set(0),
     };
-    Entity::insert(row).on_conflict_do_nothing_on([Column::Topic]).exec_without_returning(&tx).await?;
     let free = Condition::any()
         .add(Column::Holder.eq(holder))
         .add(Column::Holder.is_null())
         .add(Column::HeldUntil.lt(now.0));
-    let held = Entity::update_many()
+    let hold = Entity::update_many()
         .col_expr(Column::Holder, Expr::value(holder))
         .col_expr(Column::HeldUntil, Expr::value(until.0))
         .filter(Column::Topic.eq(topic))
-        .filter(free)
-        .exec(&tx)
-        .await?;
-    tx.commit().await?;
-    Ok(held.rows_affected == 1)
+        .filter(free);
+    let held = store.in_time(async {
+        let tx = store.begin().await?;
+        Entity::insert(row).on_conflict_do_nothing_on([Column::Topic]).exec_without_returning(&tx).await?;
+        let held = hold.exec(&tx).await?;
+        tx.commit().await?;
+        Ok::<_, DbErr>(held)
+    });
+    Ok(held.await?.rows_affected == 1)
 }
 
 /// Gives the right to publish back, so that another process need not wait.
@@ -142,10 +144,23 @@ fn held(topic: &str, holder: Uuid) -> UpdateMany<Entity> {
 }
 
 async fn run(store: &Store, change: UpdateMany<Entity>) -> Result<bool, DbErr> {
+    let changed = store.in_time(async {
+        let tx = store.begin().await?;
+        let changed = change.exec(&tx).await?;
+        tx.commit().await?;
+        Ok::<_, DbErr>(changed)
+    });
+    Ok(changed.await?.rows_affected == 1)
+}
+
+/// The next `count` ids of each kind are not given out: as many as may have been given after an older copy of the store
+/// was made, where no topic tells how many.
+pub async fn skip_ids(store: &Store, count: i64) -> Result<(), DbErr> {
     let tx = store.begin().await?;
-    let changed = change.exec(&tx).await?;
-    tx.commit().await?;
-    Ok(changed.rows_affected == 1)
+    for ids in Sequence::IDS {
+        sequences::skip(&tx, ids, count).await?;
+    }
+    tx.commit().await
 }
 
 /// What was made ready to be published again.

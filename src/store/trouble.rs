@@ -1,6 +1,6 @@
 //! What failed in a database, and whether the same work may succeed when it is done again.
 
-use std::path::PathBuf;
+use std::{io, path::PathBuf};
 
 use sea_orm::{DbErr, RuntimeErr, SqlxPostgresError, SqlxSqliteError, sqlx};
 
@@ -69,6 +69,12 @@ pub fn is_unknown(commit: &DbErr) -> bool {
             sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed
         )
     )
+}
+
+/// What was asked got no answer, and nobody waits for it any more.
+pub(super) fn unanswered() -> DbErr {
+    let error = io::Error::new(io::ErrorKind::TimedOut, "the database does not answer");
+    DbErr::Conn(RuntimeErr::SqlxError(sqlx::Error::Io(error).into()))
 }
 
 /// A value that the database refuses as such, whatever else is done: it would refuse it again.

@@ -16,7 +16,8 @@ use super::series;
 pub enum Condition {
     /// The edge knows its catalog.
     CatalogLoaded,
-    /// The store's schema is the one of this build and it answers.
+    /// The start is through: the store answered and has the schema of this build. It holds until the end, also while
+    /// the store is away: all processes would go out of the traffic at once, and callers be refused, not answered 503.
     StoreReady,
     /// The process was not told to stop.
     NotDraining,

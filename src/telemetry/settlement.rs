@@ -10,10 +10,20 @@ use crate::domain::reason::Outcome;
 pub struct SettlementMetrics {
     pub clicks: ConsumerMetrics,
     pub conversions: ConsumerMetrics,
-    /// Conversions and refunds that wait.
-    pub pending: Gauge,
-    /// Age of the oldest that waits.
-    pub pending_age: Gauge,
+    /// What waits for another event, whose time ends.
+    pub pending_events: PendingMetrics,
+    /// What waits for an exchange rate, however long it takes.
+    pub pending_rates: PendingMetrics,
+    /// Parts of settlement that a defect has ended.
+    pub parts_ended: Gauge,
+}
+
+/// Conversions and refunds that wait for one kind of thing.
+#[derive(Clone, Debug)]
+pub struct PendingMetrics {
+    pub count: Gauge,
+    /// Age of the oldest.
+    pub age: Gauge,
 }
 
 /// The series of one consumer.
@@ -43,11 +53,26 @@ impl SettlementMetrics {
         Self {
             clicks: ConsumerMetrics::register("clicks"),
             conversions: ConsumerMetrics::register("conversions"),
-            pending: gauge_with("waypost_pending_events", "Conversions and refunds that wait.", &[]),
-            pending_age: gauge_with(
+            pending_events: PendingMetrics::register("events"),
+            pending_rates: PendingMetrics::register("rates"),
+            parts_ended: gauge_with(
+                "waypost_settlement_parts_ended",
+                "Parts of settlement that a defect of this program has ended; they begin again with the process.",
+                &[],
+            ),
+        }
+    }
+}
+
+impl PendingMetrics {
+    fn register(waits_for: &'static str) -> Self {
+        let label = [("waits_for", waits_for)];
+        Self {
+            count: gauge_with("waypost_pending_events", "Conversions and refunds that wait.", &label),
+            age: gauge_with(
                 "waypost_pending_oldest_age_seconds",
                 "Age of the oldest event that waits, in seconds.",
-                &[],
+                &label,
             ),
         }
     }

@@ -20,6 +20,7 @@ mod restart;
 mod server;
 #[path = "../support/services.rs"]
 mod services;
+mod silence;
 #[path = "../settlement/stalls.rs"]
 mod stalls;
 #[path = "../settlement/sums.rs"]

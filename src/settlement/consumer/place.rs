@@ -5,7 +5,7 @@ use std::time::Instant;
 use sea_orm::DbErr;
 use tracing::{debug, error, warn};
 
-use super::{Cause, Consumer, RETRY_FIRST, RETRY_MOST, Stop};
+use super::{CALM, Cause, Consumer, RETRY_FIRST, RETRY_MOST, Stop};
 use crate::{
     store::streams,
     stream::{Delivery, EventSource, Fingerprint, SourceError},
@@ -31,9 +31,8 @@ impl Consumer {
 
     /// Goes to the stored position of a partition. One that the log does not have stops that partition.
     async fn go_to_stored(&mut self, source: &mut impl EventSource, partition: i32) -> Result<(), String> {
-        let (position, last) = streams::standing(self.store.reader(), self.topic.name(), partition)
-            .await
-            .map_err(|error| error.to_string())?;
+        let standing = streams::standing(self.store.reader(), self.topic.name(), partition);
+        let (position, last) = self.store.in_time(standing).await.map_err(|error| error.to_string())?;
         let last = last.as_deref().and_then(Fingerprint::from_slice);
         let sought = match self.proofs.open(partition, position, last) {
             None => source.rewind(partition).await,
@@ -164,7 +163,7 @@ impl Consumer {
             tx.commit().await?;
             Ok::<_, DbErr>(moved)
         };
-        if moved.await.map_err(|error| error.to_string())? {
+        if self.store.in_time(moved).await.map_err(|error| error.to_string())? {
             error!(
                 topic,
                 partition, position, begins, why, "the log is another: it is read from its beginning"
@@ -194,12 +193,33 @@ impl Consumer {
         self.unanswered.is_some_and(|asked| asked.elapsed() < RETRY_MOST)
     }
 
+    /// A partition that is being tried again goes on once something of it is settled, or where nothing is left to try.
+    async fn try_tried(&mut self, source: &mut impl EventSource) {
+        let waits = |stop: &Stop| stop.cause == Cause::EventTried && stop.again.elapsed() > CALM;
+        let Some(partition) =
+            self.stuck.iter().find(|(_, stop)| waits(stop)).map(|(partition, _)| *partition)
+        else {
+            return;
+        };
+        match (source.bounds(partition).await, self.next.get(&partition)) {
+            (Ok((_, ends)), Some(&next)) if ends <= next => drop(self.stuck.remove(&partition)),
+            (Ok(_), _) => {
+                // It is on its way, and asked for again when it has had time to come.
+                if let Some(stop) = self.stuck.get_mut(&partition) {
+                    stop.again = Instant::now();
+                }
+            }
+            (Err(_), _) => self.unanswered = Some(Instant::now()),
+        }
+    }
+
     /// Tries the partitions again whose time has come.
     pub(super) async fn try_stopped(&mut self, source: &mut impl EventSource) -> Result<(), String> {
         if self.is_unanswered() {
             return Ok(());
         }
         self.try_overdue(source).await?;
+        self.try_tried(source).await;
         let now = Instant::now();
         let due = |(&partition, stop): (&i32, &Stop)| {
             (stop.cause != Cause::EventTried && stop.again <= now).then_some(partition)
