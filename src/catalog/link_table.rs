@@ -9,7 +9,7 @@ use std::{
     hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -71,9 +71,9 @@ impl Place {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Known {
-    version: i64,
+    version: AtomicI64,
     /// The key of the link's place; 0: deleted.
     place: u64,
 }
@@ -144,12 +144,17 @@ impl<S: BuildHasher> LinkTable<S> {
 
     /// Knows nothing of the link any more, not even that it was deleted.
     pub(super) fn forget(&self, id: LinkId, guard: &LocalGuard<'_>) {
-        let Some(known) = self.known.get(&id, guard).copied() else { return };
+        let Some(known) = self.known.get(&id, guard) else { return };
         self.known.remove(&id, guard);
         if known.place != 0 {
             self.take(known.place, id, guard);
             self.live.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Any version replaces what is known.
+    pub(super) fn forget_versions(&self, guard: &LocalGuard<'_>) {
+        self.known.iter(guard).for_each(|(_, known)| known.version.store(i64::MIN, Ordering::Relaxed));
     }
 
     pub(super) fn clear(&self, guard: &LocalGuard<'_>) {
@@ -166,17 +171,18 @@ impl<S: BuildHasher> LinkTable<S> {
         guard: &'g LocalGuard<'_>,
     ) -> impl Iterator<Item = (LinkId, i64, Option<&'g LinkEntry>)> {
         self.known.iter(guard).filter_map(|(id, known)| {
+            let version = known.version.load(Ordering::Relaxed);
             if known.place == 0 {
-                return Some((*id, known.version, None));
+                return Some((*id, version, None));
             }
             let place = self.places.get(&known.place, guard)?;
             let entry = place.entries().iter().find(|entry| entry.id() == *id)?;
-            Some((*id, known.version, Some(entry)))
+            Some((*id, version, Some(entry)))
         })
     }
 
     fn knows(&self, version: i64, id: LinkId, guard: &LocalGuard<'_>) -> bool {
-        self.known.get(&id, guard).is_some_and(|known| known.version >= version)
+        self.known.get(&id, guard).is_some_and(|known| known.version.load(Ordering::Relaxed) >= version)
     }
 
     fn set_link(&self, version: i64, id: LinkId, entry: Option<LinkEntry>, guard: &LocalGuard<'_>) {
@@ -186,7 +192,7 @@ impl<S: BuildHasher> LinkTable<S> {
         if let Some(entry) = entry {
             self.put(place, entry, guard);
         }
-        self.known.insert(id, Known { version, place }, guard);
+        self.known.insert(id, Known { version: version.into(), place }, guard);
         if old_place != 0 && old_place != place {
             self.take(old_place, id, guard);
         }

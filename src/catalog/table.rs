@@ -232,6 +232,18 @@ impl Catalog {
         unwanted.len()
     }
 
+    /// Whatever is applied from here on replaces what is known, however old: it comes from somebody who counts anew.
+    pub fn forget_versions(&self) {
+        let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let guard = self.collector.enter();
+        self.accounts.forget_versions(&guard);
+        self.domains.forget_versions(&guard);
+        self.keys.forget_versions(&guard);
+        self.programs.forget_versions(&guard);
+        self.affiliates.forget_versions(&guard);
+        self.links.forget_versions(&guard);
+    }
+
     /// Knows nothing any more.
     pub fn clear(&self) {
         let _writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,14 +3,20 @@
 //! What is deleted stays as a tombstone that knows its version and nothing else. Writers come one after another (the
 //! catalog sees to that); readers never wait.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use papaya::{Equivalent, HashMap, LocalGuard};
 use seize::Collector;
 
 /// The newest known version of one key; no record: a tombstone.
 struct Kept<R> {
-    version: i64,
+    version: AtomicI64,
     record: Option<R>,
 }
 
@@ -32,7 +38,12 @@ impl<K: Hash + Eq + Send + 'static, R: Send + 'static> Versions<K, R> {
     }
 
     fn knows(&self, version: i64, key: &K, guard: &LocalGuard<'_>) -> bool {
-        self.kept.get(key, guard).is_some_and(|kept| kept.version >= version)
+        self.kept.get(key, guard).is_some_and(|kept| kept.version.load(Ordering::Relaxed) >= version)
+    }
+
+    /// Any version replaces what is kept.
+    pub(super) fn forget_versions(&self, guard: &LocalGuard<'_>) {
+        self.kept.iter(guard).for_each(|(_, kept)| kept.version.store(i64::MIN, Ordering::Relaxed));
     }
 
     /// Everything that is known; none: a tombstone.
@@ -40,7 +51,9 @@ impl<K: Hash + Eq + Send + 'static, R: Send + 'static> Versions<K, R> {
         &self,
         guard: &'g LocalGuard<'_>,
     ) -> impl Iterator<Item = (&'g K, i64, Option<&'g R>)> {
-        self.kept.iter(guard).map(|(key, kept)| (key, kept.version, kept.record.as_ref()))
+        self.kept
+            .iter(guard)
+            .map(|(key, kept)| (key, kept.version.load(Ordering::Relaxed), kept.record.as_ref()))
     }
 
     /// Knows nothing of the key any more, not even that it was deleted.
@@ -58,7 +71,7 @@ impl<K: Hash + Eq + Send + 'static, R: Send + 'static> Versions<K, R> {
     /// Keeps `record` unless a version as new is known; none: the key is deleted.
     pub(super) fn apply(&self, version: i64, key: K, record: Option<R>, guard: &LocalGuard<'_>) {
         if !self.knows(version, &key, guard) {
-            self.kept.insert(key, Kept { version, record }, guard);
+            self.kept.insert(key, Kept { version: version.into(), record }, guard);
         }
     }
 }
@@ -144,6 +157,11 @@ impl<R: Named> NamedVersions<R> {
         if let Some(old) = leaves {
             self.unlist(old, guard);
         }
+    }
+
+    /// As [`Versions::forget_versions`].
+    pub(super) fn forget_versions(&self, guard: &LocalGuard<'_>) {
+        self.records.forget_versions(guard);
     }
 
     /// Knows nothing of the id any more, not even that it was deleted.

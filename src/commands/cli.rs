@@ -341,7 +341,12 @@ pub enum CatalogCommand {
 }
 
 #[derive(Clone, Debug, Args)]
-pub struct RepublishArgs {}
+pub struct RepublishArgs {
+    /// Do not give out the next COUNT ids of accounts, programs, affiliates and links: as many as may have been made
+    /// since the copy, where the catalog's topic is gone as well and cannot tell
+    #[arg(long, value_name = "COUNT", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..=1_000_000_000))]
+    pub skip_ids: i64,
+}
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum SecretsCommand {

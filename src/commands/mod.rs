@@ -57,7 +57,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Command::Link(command) => link::run(command, settings),
         Command::Rates(command) => rates::run(command, settings),
         Command::Config(ConfigCommand::Check(args)) => config_check::run(args, &loaded),
-        Command::Catalog(CatalogCommand::Republish(_)) => republish::run(settings),
+        Command::Catalog(CatalogCommand::Republish(args)) => republish::run(args, settings),
         Command::Secrets(SecretsCommand::Reseal(_)) => reseal::run(settings),
         Command::Reconcile(args) => reconcile::run(args, settings),
         Command::Replay(args) => replay::run(args, settings),

@@ -1,7 +1,15 @@
 //! A store that was restored from an older copy, and a topic that was made anew.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
+use rdkafka::{
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
 use waypost::{
     jobs::catalog_republish::{RepublishError, republish},
     store::{
@@ -20,6 +28,43 @@ async fn next_id(world: &World) -> i64 {
     id
 }
 
+/// A copy of the store as it is.
+async fn copied(world: &mut World) -> PathBuf {
+    let (path, copy) = (world.folder.path().join("store.db"), world.folder.path().join("copy.db"));
+    world.store.clone().close().await.unwrap();
+    fs::copy(&path, &copy).unwrap();
+    world.store = Store::open(&Store::sqlite_url(&path)).await.unwrap();
+    copy
+}
+
+/// The store is this file from here on.
+async fn reopen(world: &mut World, path: &Path) {
+    world.store.clone().close().await.unwrap();
+    world.store = Store::open(&Store::sqlite_url(path)).await.unwrap();
+}
+
+/// The topic is gone, and the brokers know that it is.
+async fn remove_topic(world: &World) {
+    let admin: AdminClient<DefaultClientContext> =
+        waypost::stream::kafka::client::connection(&world.settings.kafka).create().unwrap();
+    let gone = admin.delete_topics(&[&world.topic()], &AdminOptions::new()).await.unwrap();
+    assert!(gone.iter().all(Result::is_ok), "{gone:?}");
+    until("the brokers have forgotten the topic", async || {
+        let admin = waypost::stream::kafka::admin::Admin::connect(&world.settings.kafka).await.unwrap();
+        let wanted = waypost::stream::kafka::topics::Wanted {
+            partitions: 1,
+            catalog_partitions: PARTITIONS,
+            replication: 1,
+            min_insync: 1,
+            click_retention_days: 1,
+            conversion_retention_days: 1,
+        };
+        let plans = waypost::stream::kafka::topics::plans(&world.settings.kafka, &wanted);
+        admin.describe(&plans).await.unwrap()[2].is_none()
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
     let mut world = World::new().await;
@@ -31,11 +76,7 @@ async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
     let first = world.publisher();
     let edge = world.edge_at(world.snapshot()).await.loaded().await;
     first.stop().await;
-    // The copy.
-    world.store.clone().close().await.unwrap();
-    let (path, copy) = (world.folder.path().join("store.db"), world.folder.path().join("copy.db"));
-    fs::copy(&path, &copy).unwrap();
-    world.store = Store::open(Store::sqlite_url(&path).as_str()).await.unwrap();
+    let copy = copied(&mut world).await;
     // What happens after it.
     let second = world.publisher();
     for n in 0..10 {
@@ -48,8 +89,7 @@ async fn a_restored_store_publishes_nothing_until_it_was_made_the_newest() {
     edge.leads("jane", Some("https://a.example/9")).await;
     second.stop().await;
 
-    world.store.clone().close().await.unwrap();
-    world.store = Store::open(Store::sqlite_url(&copy).as_str()).await.unwrap();
+    reopen(&mut world, &copy).await;
     world.put(vec![link(4, "new", "https://new.example/")]).await;
     let before = publications::find(world.store.reader(), &world.topic()).await.unwrap().unwrap();
     let third = world.publisher();
@@ -110,10 +150,6 @@ async fn another_stores_topic_is_left_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_topic_that_was_made_anew_is_filled_again() {
-    use rdkafka::{
-        admin::{AdminClient, AdminOptions},
-        client::DefaultClientContext,
-    };
     let world = World::new().await;
     world
         .put(vec![account(), link(1, "jane", "https://a.example/"), link(2, "tom", "https://b.example/")])
@@ -122,24 +158,7 @@ async fn a_topic_that_was_made_anew_is_filled_again() {
     let edge = world.edge_at(world.snapshot()).await.loaded().await;
     edge.stop().await;
     publisher.stop().await;
-    let admin: AdminClient<DefaultClientContext> =
-        waypost::stream::kafka::client::connection(&world.settings.kafka).create().unwrap();
-    let gone = admin.delete_topics(&[&world.topic()], &AdminOptions::new()).await.unwrap();
-    assert!(gone.iter().all(Result::is_ok), "{gone:?}");
-    until("the brokers have forgotten the topic", async || {
-        let admin = waypost::stream::kafka::admin::Admin::connect(&world.settings.kafka).await.unwrap();
-        let wanted = waypost::stream::kafka::topics::Wanted {
-            partitions: 1,
-            catalog_partitions: PARTITIONS,
-            replication: 1,
-            min_insync: 1,
-            click_retention_days: 1,
-            conversion_retention_days: 1,
-        };
-        let plans = waypost::stream::kafka::topics::plans(&world.settings.kafka, &wanted);
-        admin.describe(&plans).await.unwrap()[2].is_none()
-    })
-    .await;
+    remove_topic(&world).await;
     world.create_topic(&[]).await;
     world.put(vec![removed(2, "tom")]).await;
     // An edge with the snapshot of the old topic: it may not take it for the new one's.
@@ -151,6 +170,36 @@ async fn a_topic_that_was_made_anew_is_filled_again() {
     let fresh = world.edge().await.loaded().await;
     assert!(fresh.has("jane") && !fresh.has("tom"));
     fresh.stop().await;
+    edge.stop().await;
+    publisher.stop().await;
+}
+
+/// The worst of both: Kafka's disks are gone, and the store is an older copy. Its versions are behind what edges know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_edge_takes_the_topic_of_an_older_store() {
+    let mut world = World::new().await;
+    world
+        .put(vec![account(), link(1, "jane", "https://a.example/"), link(2, "tom", "https://b.example/")])
+        .await;
+    let copy = copied(&mut world).await;
+    let publisher = world.publisher();
+    let edge = world.edge().await.loaded().await;
+    for n in 0..10 {
+        world.put(vec![link(1, "jane", &format!("https://a.example/{n}"))]).await;
+    }
+    world.put(vec![link(3, "sue", "https://lost.example/")]).await;
+    edge.leads("sue", Some("https://lost.example/")).await;
+    publisher.stop().await;
+
+    remove_topic(&world).await;
+    reopen(&mut world, &copy).await;
+    world.create_topic(&[]).await;
+    let publisher = world.publisher();
+    edge.leads("jane", Some("https://a.example/")).await;
+    edge.leads("sue", None).await;
+    // What changes from here on is below the versions that the edge had.
+    world.put(vec![removed(2, "tom")]).await;
+    edge.leads("tom", None).await;
     edge.stop().await;
     publisher.stop().await;
 }

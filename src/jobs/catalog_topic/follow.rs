@@ -3,11 +3,12 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     hash::{BuildHasher, RandomState},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::Shared;
 use crate::{
@@ -43,7 +44,23 @@ enum Stop {
     Read(#[from] ReadError),
 }
 
-pub(super) struct Follower {
+/// Follows until told to stop. What a defect of this program ends is begun anew, from the beginning of the topic; the
+/// age of the catalog tells when that does not help.
+pub(super) fn run(shared: &Arc<Shared>, settings: &KafkaSettings, max_age_ms: i64) {
+    loop {
+        let follower = Follower::new(shared.clone(), settings.clone(), max_age_ms);
+        if catch_unwind(AssertUnwindSafe(|| follower.run())).is_ok() {
+            return;
+        }
+        error!(
+            "following the catalog's topic was ended by a defect of this program; reading it from its beginning"
+        );
+        shared.standing().from_the_beginning();
+        std::thread::sleep(AGAIN);
+    }
+}
+
+struct Follower {
     shared: Arc<Shared>,
     settings: KafkaSettings,
     /// What was removed longer ago than this, the topic may have forgotten.
@@ -54,6 +71,8 @@ pub(super) struct Follower {
     whole: bool,
     /// The first record of a partition that this build could not read: a later build begins there.
     unread: BTreeMap<i32, i64>,
+    /// The topic that the catalog is of, also while it is read from its beginning.
+    known_topic: String,
     /// While a catalog that serves is read anew: what was found, to forget the rest.
     found: Option<Found>,
     unreadable: u64,
@@ -67,11 +86,15 @@ struct Found {
 }
 
 impl Follower {
-    pub(super) fn new(shared: Arc<Shared>, settings: KafkaSettings, max_age_ms: i64) -> Self {
+    fn new(shared: Arc<Shared>, settings: KafkaSettings, max_age_ms: i64) -> Self {
         // A snapshot is only ever made of a whole catalog.
-        let whole = shared.standing().complete;
+        let (whole, known_topic) = {
+            let standing = shared.standing();
+            (standing.complete, standing.place.topic_id.clone())
+        };
         Self {
             whole,
+            known_topic,
             shared,
             settings,
             max_age_ms,
@@ -82,7 +105,7 @@ impl Follower {
         }
     }
 
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         let mut told = String::new();
         while !self.shared.shutdown.is_cancelled() {
             self.say_age();
@@ -91,10 +114,7 @@ impl Follower {
                 Err(Stop::Back) => info!("the brokers answer again; following the catalog's topic"),
                 Err(stop) => {
                     if matches!(stop, Stop::CutOff | Stop::Read(ReadError::OffsetGone(_))) {
-                        // From its beginning, whatever topic it is then.
-                        let mut standing = self.shared.standing();
-                        standing.complete = false;
-                        standing.place.topic_id.clear();
+                        self.shared.standing().from_the_beginning();
                     }
                     let text = stop.to_string();
                     if text != told {
@@ -114,10 +134,11 @@ impl Follower {
         let topic_id = reader.identity()?.text().ok_or(Stop::NotPublished)?;
         let stands_at = self.shared.standing().place.topic_id.clone();
         if stands_at != topic_id {
-            if !stands_at.is_empty() {
+            let other = !self.known_topic.is_empty() && self.known_topic != topic_id;
+            if other {
                 warn!("the catalog's topic is another one than before; reading it from its beginning");
             }
-            self.start_over(topic_id);
+            self.start_over(topic_id, other);
         }
         let offsets = self.shared.standing().place.offsets.clone();
         reader.follow(&offsets)?;
@@ -154,9 +175,11 @@ impl Follower {
         Ok(())
     }
 
-    /// From the beginning. What serves goes on serving; what does not is emptied.
-    fn start_over(&mut self, topic_id: String) {
+    /// From the beginning. What serves goes on serving; what does not is emptied. The versions of another topic may be
+    /// those of a store that was restored from an older copy: they count anew.
+    fn start_over(&mut self, topic_id: String, other: bool) {
         self.shared.metrics.reloads.increment(1);
+        self.known_topic.clone_from(&topic_id);
         let mut standing = self.shared.standing();
         standing.complete = false;
         standing.place.topic_id = topic_id;
@@ -167,6 +190,9 @@ impl Follower {
         self.unread.clear();
         if self.shared.catalog.is_loaded() {
             self.found = Some(Found::default());
+            if other {
+                self.shared.catalog.forget_versions();
+            }
         } else {
             self.shared.catalog.clear();
         }

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use follow::Follower;
 use snapshots::Snapshots;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -47,6 +46,14 @@ struct Standing {
     complete: bool,
     /// Records that were applied since the start.
     applied: u64,
+}
+
+impl Standing {
+    /// The topic is read from its beginning, whichever it is then.
+    fn from_the_beginning(&mut self) {
+        self.complete = false;
+        self.place.topic_id.clear();
+    }
 }
 
 impl Shared {
@@ -108,8 +115,8 @@ impl CatalogTopic {
             shutdown: CancellationToken::new(),
             standing: Mutex::new(Standing { place, complete, applied: 0 }),
         });
-        let follower = Follower::new(shared.clone(), kafka.clone(), max_age);
-        let follower = thread("catalog", move || follower.run())?;
+        let (following, kafka) = (shared.clone(), kafka.clone());
+        let follower = thread("catalog", move || follow::run(&following, &kafka, max_age))?;
         let interval = Duration::from_millis(settings.snapshot_interval_ms);
         // A snapshot of a catalog that never changes must not grow too old.
         let refresh = Duration::from_millis(settings.snapshot_max_age_ms / 10);
