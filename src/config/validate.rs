@@ -54,13 +54,13 @@ pub const RANGES: &[Range] = ranges! {
     api.max_body_bytes: 1_024 to 67_108_864;
     api.request_timeout_ms: 1 to 600_000;
     api.rate_limit_per_minute: 1 to 10_000_000;
-    kafka.spool_after_ms: 10 to 60_000;
+    kafka.spool_after_ms: 10 to 1_000;
     kafka.message_timeout_ms: 100 to 600_000;
     kafka.linger_ms: 0 to 1_000;
     kafka.queue_events: 1_000 to 10_000_000;
     kafka.queue_bytes: 1_048_576 to 2_147_482_624;
     kafka.session_timeout_ms: 1_000 to 3_600_000;
-    redis.timeout_ms: 1 to 10_000;
+    redis.timeout_ms: 1 to 1_000;
     redis.breaker_failures: 1 to 1_000;
     redis.breaker_ms: 10 to 600_000;
     store.connections: 2 to 1_000;
@@ -81,6 +81,10 @@ pub const RANGES: &[Range] = ranges! {
     settlement.audit_interval_ms: 100 to 86_400_000;
     settlement.bonus_interval_ms: 100 to 86_400_000;
 };
+
+/// How long clicks may wait for Redis and then for Kafka, before the spool has them. A core has room for 256 batches that
+/// are 5 ms old when they leave; what comes beyond is lost.
+const MOST_CLICK_WAIT_MS: u64 = 1_000;
 
 /// Reads 64 hex digits.
 pub fn parse_secret(text: &str) -> Option<Secret> {
@@ -173,6 +177,15 @@ impl Settings {
             format!(
                 "must be above `kafka.spool_after_ms` ({} ms): without Kafka no event is durable sooner",
                 self.kafka.spool_after_ms
+            ),
+        );
+        check(
+            !self.kafka.is_used() || self.kafka.spool_after_ms + self.redis.timeout_ms <= MOST_CLICK_WAIT_MS,
+            "kafka.spool_after_ms",
+            format!(
+                "and `redis.timeout_ms` ({} ms) must be at most {MOST_CLICK_WAIT_MS} ms together: an edge has room for \
+                 the clicks of that time, and no more",
+                self.redis.timeout_ms
             ),
         );
         self.redis.validate(&mut check);
@@ -453,6 +466,8 @@ mod tests {
         assert_eq!(kafka(&|k| k.password = "p".into()), ["kafka.password"]);
         assert_eq!(kafka(&|k| k.message_timeout_ms = k.spool_after_ms), ["kafka.message_timeout_ms"]);
         assert_eq!(kafka(&|k| k.linger_ms = k.spool_after_ms), ["kafka.linger_ms"]);
+        assert_eq!(kafka(&|k| k.spool_after_ms = 950), [""; 0]);
+        assert_eq!(kafka(&|k| k.spool_after_ms = 951), ["kafka.spool_after_ms"]);
         let sasl = |k: &mut KafkaSettings| {
             k.security = KafkaSecurity::SaslPlaintext;
             k.sasl_mechanism = SaslMechanism::Plain;

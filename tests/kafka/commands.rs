@@ -4,7 +4,17 @@ use std::{path::Path, process::Command};
 
 use waypost::{
     config::KafkaSettings,
-    stream::{Durability, EventSink, Topic},
+    store::{
+        Store,
+        sequences::{self, Sequence},
+    },
+    stream::{
+        Durability, EventSink, Topic,
+        kafka::{
+            admin::Admin,
+            topics::{self, Wanted},
+        },
+    },
 };
 
 use crate::{
@@ -84,6 +94,61 @@ fn topics_are_made_once_and_their_differences_named() {
     found.sort();
     assert_eq!(found, expected);
     assert!(err.contains("the topics differ in 6 points"), "{err}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_beside_another_gets_as_many_partitions() {
+    let settings = settings(&services::kafka());
+    let admin = Admin::connect(&settings).await.unwrap();
+    let wanted = Wanted {
+        partitions: 3,
+        catalog_partitions: 1,
+        replication: 1,
+        min_insync: 1,
+        click_retention_days: 7,
+        conversion_retention_days: 14,
+    };
+    let clicks = &topics::plans(&settings, &wanted)[..1];
+    assert!(admin.create(&clicks[0]).await.unwrap());
+    admin.until_known(clicks).await.unwrap();
+    let create = |partitions| {
+        let words =
+            ["topics", "create", "--replication", "1", "--min-insync", "1", "--partitions", partitions];
+        waypost(&settings, &words)
+    };
+    let (code, out, err) = create("5");
+    assert_eq!((code, &*out), (1, ""), "{err}");
+    assert!(err.contains("is there with 3 partitions, the other would be made with 5"), "{err}");
+    assert!(err.contains("`--partitions 3`"), "{err}");
+    let (code, out, err) = create("3");
+    assert_eq!((code, out.matches(": made, ").count()), (0, 2), "{out}{err}");
+}
+
+/// A store that was restored from an older copy, beside a topic that was made anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn ids_are_skipped_where_no_topic_tells_how_many() {
+    let settings = settings(&services::kafka());
+    make_topics(&settings).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = Store::sqlite_url(&folder.path().join("store.db"));
+    let last = async || {
+        let store = Store::open(&url).await.unwrap();
+        let last = sequences::last(store.reader(), Sequence::Link).await.unwrap();
+        store.close().await.unwrap();
+        last
+    };
+    assert_eq!(last().await, 0);
+    let republish = |words: &[&str]| {
+        let folder = ["--data-dir", folder.path().to_str().unwrap()];
+        waypost(&settings, &[&["catalog", "republish"], words, &folder].concat())
+    };
+    let (code, _, err) = republish(&[]);
+    assert_eq!(code, 66, "{err}");
+    assert!(err.contains("nothing was ever published on the catalog's topic"), "{err}");
+    let (code, out, err) = republish(&["--skip-ids", "500"]);
+    assert_eq!(code, 0, "{err}");
+    assert!(out.starts_with("the next 500 ids of each kind will not be given out\n"), "{out}");
+    assert_eq!(last().await, 500);
 }
 
 #[test]
