@@ -70,9 +70,31 @@ missing_for() {
     if ! has openssl; then echo openssl; fi
 }
 
+# Debian starts daemons right after installing them, on ports that may be somebody's. A file in this place forbids it.
+# The mark tells ours, which a run that was killed leaves behind, from somebody else's. Nobody needs ours when the lock
+# is free. `load-tests/run` has the same file, mark and lock.
+policy=/usr/sbin/policy-rc.d
+policy_mark='# waypost: no daemon is started while packages are installed'
+policy_lock=/run/waypost-install.lock
+
+# Whether the policy is one of ours.
+is_our_policy() { grep -qsxF "$policy_mark" "$policy"; }
+
+# Takes away what a run that was killed has left.
+forget_policy() {
+    [ "$UID" -eq 0 ] && is_our_policy || return 0
+    (
+        if flock -n 7 && is_our_policy; then
+            say "removing $policy, which a run that was killed has left"
+            rm -f "$policy"
+        fi
+    ) 7>"$policy_lock"
+}
+
 # Installs what the named parts miss, or says what that is.
 install_packages() {
     local part list
+    forget_policy
     list=$(for part in "$@"; do missing_for "$part"; done | sort -u | tr '\n' ' ')
     list=${list% }
     [ -n "$list" ] || return 0
@@ -82,18 +104,16 @@ install_packages() {
     say "installing $list"
     (
         flock 7
-        # Debian starts daemons right after installing them, on ports that may be somebody's. This file forbids it.
-        policy=/usr/sbin/policy-rc.d
-        if [ ! -e $policy ]; then
-            printf '#!/bin/sh\nexit 101\n' >$policy
-            chmod 755 $policy
-            trap 'rm -f $policy' EXIT
+        if [ ! -e "$policy" ] || is_our_policy; then
+            trap 'rm -f "$policy"' EXIT
+            printf '#!/bin/sh\n%s\nexit 101\n' "$policy_mark" >"$policy"
+            chmod 755 "$policy"
         fi
         export DEBIAN_FRONTEND=noninteractive
         apt-get -qq update
         # shellcheck disable=SC2086 # A list of names.
         apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install $list
-    ) 7>"$home/install.lock" >"$home/install.log" 2>&1 </dev/null || {
+    ) 7>"$policy_lock" >"$home/install.log" 2>&1 </dev/null || {
         tail -n 20 "$home/install.log" >&2
         fail 69 "apt-get could not install $list"
     }
