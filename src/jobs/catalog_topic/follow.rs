@@ -55,7 +55,7 @@ pub(super) fn run(shared: &Arc<Shared>, settings: &KafkaSettings, max_age_ms: i6
         error!(
             "following the catalog's topic was ended by a defect of this program; reading it from its beginning"
         );
-        shared.standing().from_the_beginning();
+        shared.standing().begin_again();
         std::thread::sleep(AGAIN);
     }
 }
@@ -114,7 +114,7 @@ impl Follower {
                 Err(Stop::Back) => info!("the brokers answer again; following the catalog's topic"),
                 Err(stop) => {
                     if matches!(stop, Stop::CutOff | Stop::Read(ReadError::OffsetGone(_))) {
-                        self.shared.standing().from_the_beginning();
+                        self.shared.standing().begin_again();
                     }
                     let text = stop.to_string();
                     if text != told {

@@ -50,7 +50,7 @@ struct Standing {
 
 impl Standing {
     /// The topic is read from its beginning, whichever it is then.
-    fn from_the_beginning(&mut self) {
+    fn begin_again(&mut self) {
         self.complete = false;
         self.place.topic_id.clear();
     }
