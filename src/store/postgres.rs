@@ -1,6 +1,6 @@
 //! A store in PostgreSQL: pools, TLS, and the locks that only many processes need.
 
-use std::{path::Path, time::Duration};
+use std::{panic::resume_unwind, path::Path, time::Duration};
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 use sea_orm::{
@@ -22,8 +22,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection that was not used for so long is asked whether it still lives before it is used.
 const TEST_AFTER: Duration = Duration::from_secs(1);
 
-/// A connection that somebody gives back has to answer within this, or it is closed: the server may be gone without a
-/// word, or busy with what nobody waits for any more.
+/// A connection that somebody gives back has to answer within this and the time of a statement, which may still run for
+/// nobody: else the server is gone without a word.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connections beyond what is needed are closed.
@@ -47,10 +47,12 @@ pub(super) async fn connect(
     probe(&connect).await?;
     let readers = (options.connections / 2).max(1);
     let writers = options.connections.saturating_sub(readers).max(1);
-    Ok((pool(&connect, readers), pool(&connect, writers)))
+    let released_within = options.statement_timeout + RELEASE_TIMEOUT;
+    let pool = |connections| pool(&connect, connections, released_within);
+    Ok((pool(readers), pool(writers)))
 }
 
-fn pool(connect: &PgConnectOptions, connections: u32) -> DatabaseConnection {
+fn pool(connect: &PgConnectOptions, connections: u32, released_within: Duration) -> DatabaseConnection {
     let pool = PgPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -64,10 +66,14 @@ fn pool(connect: &PgConnectOptions, connections: u32) -> DatabaseConnection {
                 Ok(true)
             })
         })
-        .after_release(|connection, _| {
+        .after_release(move |connection, _| {
             Box::pin(async move {
-                let answered = tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await;
-                answered.map_err(|_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()))?.map(|()| true)
+                match tokio::time::timeout(released_within, connection.ping()).await {
+                    Ok(answered) => answered.map(|()| true),
+                    // To close it would be to wait for the server once more, as TLS ends with a word to it. This is a
+                    // task of the connection's own: it ends here, and the connection and its place are dropped with it.
+                    Err(_) => resume_unwind(Box::new("the server does not answer")),
+                }
             })
         })
         .connect_lazy_with(connect.clone());

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use waypost::{
     domain::traffic::TrafficClass,
     settlement::{SettlementParts, serve},
-    store::{Store, StoreOptions},
+    store::{Store, StoreOptions, streams},
     stream::Topic,
 };
 
@@ -73,7 +73,9 @@ async fn settlement_goes_on_by_other_connections() {
     let world = World::open().await;
     let url = world.database.url();
     let line = Line::to(server_of(&url)).await;
+    // One to read and one to write: one that is not given back ends it.
     let options = StoreOptions {
+        connections: 2,
         statement_timeout: Duration::from_secs(1),
         ..by_way_of(&url, line.address).as_str().into()
     };
@@ -83,22 +85,23 @@ async fn settlement_goes_on_by_other_connections() {
     let [clicks, conversions] = sources;
     let settling = tokio::spawn(serve(parts, clicks, conversions, shutdown.clone()));
     let (mut of_sales, mut of_clicks) = (Numbered::new(1, "conversions/0"), Numbered::new(1, "clicks/0"));
-    for round in 0..2 {
+    for round in 0..3 {
         let sales: Vec<_> =
-            (0..150).map(|n| of_sales.sale(world.sale(&format!("{round}-{n}"), "10"))).collect();
+            (0..400).map(|n| of_sales.sale(world.sale(&format!("{round}-{n}"), "10"))).collect();
         let clicks: Vec<_> =
             (0..500).map(|_| of_clicks.click(world.click(TrafficClass::Valid, None, "desktop"))).collect();
         world.append_events(Topic::Conversions, &sales).await;
         world.append_events(Topic::Clicks, &clicks).await;
-        // In the middle of them.
         sleep(Duration::from_millis(100)).await;
         line.fall_silent();
+        let at = streams::position(world.store.reader(), Topic::Conversions.name(), 0).await.unwrap();
+        assert!(at < (round + 1) * 400, "it was in the middle of them");
         world.caught_up().await;
     }
     shutdown.cancel();
     settling.await.unwrap();
     let outcomes = world.outcomes().await;
-    assert_eq!((outcomes["settled"], outcomes["stored"]), (300, 1_000));
-    assert_eq!(world.balances().await[&(1, "accrued".to_owned())], -30_000);
+    assert_eq!((outcomes["settled"], outcomes["stored"]), (1_200, 1_500));
+    assert_eq!(world.balances().await[&(1, "accrued".to_owned())], -120_000);
     world.assert_sound().await;
 }
