@@ -67,6 +67,8 @@ pub(super) struct Replay {
     /// Of the lane, when `delivers` was set.
     troubles: u64,
     failures: u32,
+    /// The spool could not be read.
+    broken: bool,
     stuck_after: Duration,
     topic_is_missing: bool,
 }
@@ -91,6 +93,7 @@ impl Replay {
             delivers: false,
             troubles: 0,
             failures: 0,
+            broken: false,
             stuck_after: message_timeout * STUCK_AFTER,
             topic_is_missing: false,
         })
@@ -98,12 +101,11 @@ impl Replay {
 
     /// Works until it is dropped.
     pub(super) async fn run(mut self) {
-        let mut broken = false;
         loop {
             match self.step().await {
-                Ok(()) => broken = false,
+                Ok(()) => {}
                 Err(error) => {
-                    if !std::mem::replace(&mut broken, true) {
+                    if !std::mem::replace(&mut self.broken, true) {
                         tracing::error!(%error, "the spool cannot be replayed");
                     }
                     if self.lane.troubles() != self.troubles {
@@ -120,8 +122,13 @@ impl Replay {
     }
 
     async fn step(&mut self) -> Result<(), SourceError> {
+        if self.broken {
+            // Nothing that was read before and not delivered may be passed over.
+            self.source.seek(0, self.position).await?;
+        }
         let direct = self.lane.mode() == Mode::Direct;
         let found = self.source.poll(WINDOW, if direct { IDLE } else { Duration::ZERO }).await?;
+        self.broken = false;
         if self.lane.troubles() != self.troubles {
             self.delivers = false;
         }
@@ -191,9 +198,6 @@ impl Replay {
             return self.deliver(found, Some(producer)).await;
         }
         self.lane.leave_joining();
-        // What a read was cut off with is read again.
-        let next = found.last().map_or(self.position, |last| last.offset + 1);
-        self.source.seek(0, next).await?;
         match rest {
             _ if !found.is_empty() => self.deliver(found, None).await,
             Ok(Err(error)) => Err(error),
