@@ -7,6 +7,7 @@
 //! in that time (see `horizon`).
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use sea_orm::{
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 use super::{SettlementParts, batch::BatchError, defect::contained, horizon::Horizon};
 use crate::{
@@ -50,6 +52,9 @@ const MOST_REST: Duration = Duration::from_secs(60);
 const TRIES: u32 = 4;
 const RETRY: Duration = Duration::from_millis(20);
 
+/// How long what has met a defect of this program is left alone.
+const DEFECT_REST: Duration = Duration::from_secs(300);
+
 const PENDING: &str = "pending";
 
 pub(super) async fn run<E: EndOfLog>(
@@ -58,7 +63,7 @@ pub(super) async fn run<E: EndOfLog>(
     arrived: Arc<Notify>,
     shutdown: CancellationToken,
 ) {
-    let mut tried = None;
+    let mut known = Known::default();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -66,7 +71,7 @@ pub(super) async fn run<E: EndOfLog>(
             () = sleep(INTERVAL) => {}
         }
         let begun = Instant::now();
-        if let Err(error) = look(&parts, &mut horizon, &mut tried, &shutdown).await {
+        if let Err(error) = look(&parts, &mut horizon, &mut known, &shutdown).await {
             warn!(%error, "events that wait could not be looked at; trying again");
         }
         tokio::select! {
@@ -94,12 +99,33 @@ enum Tried {
     Outdated,
 }
 
-/// Tries every event that waits, in the order of arrival. `tried`: the load of rates after which all that wait for one
-/// were tried.
+/// What a look leaves for the next.
+#[derive(Default)]
+struct Known {
+    /// The load of rates after which all that wait for one were tried.
+    tried: Option<i64>,
+    /// What has met a defect of this program, and when: it would meet it again.
+    defective: HashMap<Uuid, Instant>,
+}
+
+impl Known {
+    fn is_defective(&self, id: Uuid) -> bool {
+        self.defective.get(&id).is_some_and(|met| met.elapsed() < DEFECT_REST)
+    }
+
+    fn note(&mut self, id: Uuid, error: &BatchError) {
+        if error.needs_a_newer_build() {
+            self.defective.retain(|_, met| met.elapsed() < DEFECT_REST);
+            self.defective.insert(id, Instant::now());
+        }
+    }
+}
+
+/// Tries every event that waits, in the order of arrival.
 async fn look<E: EndOfLog>(
     parts: &SettlementParts,
     horizon: &mut Horizon<E>,
-    tried: &mut Option<i64>,
+    known: &mut Known,
     shutdown: &CancellationToken,
 ) -> Result<(), DbErr> {
     let now = Timestamp::now();
@@ -113,12 +139,14 @@ async fn look<E: EndOfLog>(
         }
     }
     let read_to = horizon.reached();
-    try_all(parts, For::Proof, read_to, shutdown).await?;
+    try_all(parts, For::Proof, read_to, known, shutdown).await?;
     let last = parts.store.in_time(exchange_rates::last_load(parts.store.reader())).await?;
-    if *tried != Some(last) && try_all(parts, For::Rates { load: last }, read_to, shutdown).await? {
-        *tried = Some(last);
+    if known.tried != Some(last)
+        && try_all(parts, For::Rates { load: last }, read_to, known, shutdown).await?
+    {
+        known.tried = Some(last);
     }
-    look_for_conversions(parts, read_to, shutdown).await?;
+    look_for_conversions(parts, read_to, known, shutdown).await?;
     parts.store.in_time(observe(parts)).await
 }
 
@@ -127,6 +155,7 @@ async fn try_all(
     parts: &SettlementParts,
     what: For,
     read_to: Timestamp,
+    known: &mut Known,
     shutdown: &CancellationToken,
 ) -> Result<bool, DbErr> {
     let (mut after, mut all, mut blocked) = (None, true, None);
@@ -138,13 +167,14 @@ async fn try_all(
             if shutdown.is_cancelled() {
                 return Ok(false);
             }
-            if blocked == Some(row.account_id) {
+            if blocked == Some(row.account_id) || known.is_defective(row.id) {
                 continue;
             }
             match try_patiently(parts, what, row, read_to).await {
                 Ok(Tried::Done) => {}
                 Ok(Tried::Outdated) => return Ok(false),
                 Err(error) => {
+                    known.note(row.id, &error);
                     // For its own fault it waits for the next load, and the others are not tried all the time.
                     all &= error.needs_a_newer_build() || error.blames_the_event().is_some();
                     // Those behind it would come before it.
@@ -249,6 +279,7 @@ async fn try_again(
 async fn look_for_conversions(
     parts: &SettlementParts,
     read_to: Timestamp,
+    known: &mut Known,
     shutdown: &CancellationToken,
 ) -> Result<(), DbErr> {
     use refund::Column;
@@ -270,7 +301,11 @@ async fn look_for_conversions(
             if shutdown.is_cancelled() {
                 return Ok(());
             }
+            if known.is_defective(row.id) {
+                continue;
+            }
             if let Err(error) = contained(parts.store.in_time(give_up(parts, row))).await {
+                known.note(row.id, &error);
                 warn!(%error, refund = %row.id, "a refund that waits could not be tried; trying again");
             }
         }

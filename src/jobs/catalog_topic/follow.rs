@@ -71,8 +71,6 @@ struct Follower {
     whole: bool,
     /// The first record of a partition that this build could not read: a later build begins there.
     unread: BTreeMap<i32, i64>,
-    /// The topic that the catalog is of, also while it is read from its beginning.
-    known_topic: String,
     /// While a catalog that serves is read anew: what was found, to forget the rest.
     found: Option<Found>,
     unreadable: u64,
@@ -88,13 +86,9 @@ struct Found {
 impl Follower {
     fn new(shared: Arc<Shared>, settings: KafkaSettings, max_age_ms: i64) -> Self {
         // A snapshot is only ever made of a whole catalog.
-        let (whole, known_topic) = {
-            let standing = shared.standing();
-            (standing.complete, standing.place.topic_id.clone())
-        };
+        let whole = shared.standing().complete;
         Self {
             whole,
-            known_topic,
             shared,
             settings,
             max_age_ms,
@@ -134,7 +128,10 @@ impl Follower {
         let topic_id = reader.identity()?.text().ok_or(Stop::NotPublished)?;
         let stands_at = self.shared.standing().place.topic_id.clone();
         if stands_at != topic_id {
-            let other = !self.known_topic.is_empty() && self.known_topic != topic_id;
+            let other = {
+                let known = &self.shared.standing().known_topic;
+                !known.is_empty() && *known != topic_id
+            };
             if other {
                 warn!("the catalog's topic is another one than before; reading it from its beginning");
             }
@@ -179,9 +176,9 @@ impl Follower {
     /// those of a store that was restored from an older copy: they count anew.
     fn start_over(&mut self, topic_id: String, other: bool) {
         self.shared.metrics.reloads.increment(1);
-        self.known_topic.clone_from(&topic_id);
         let mut standing = self.shared.standing();
         standing.complete = false;
+        standing.known_topic.clone_from(&topic_id);
         standing.place.topic_id = topic_id;
         standing.place.offsets.clear();
         standing.place.version = 0;

@@ -42,6 +42,8 @@ struct Shared {
 /// Where the catalog stands.
 struct Standing {
     place: TopicPlace,
+    /// The topic that the catalog is of, also while it is read from its beginning; empty: of none.
+    known_topic: String,
     /// The catalog is all that the place says: a snapshot of it may be kept.
     complete: bool,
     /// Records that were applied since the start.
@@ -113,7 +115,12 @@ impl CatalogTopic {
             metrics,
             loaded: CancellationToken::new(),
             shutdown: CancellationToken::new(),
-            standing: Mutex::new(Standing { place, complete, applied: 0 }),
+            standing: Mutex::new(Standing {
+                known_topic: place.topic_id.clone(),
+                place,
+                complete,
+                applied: 0,
+            }),
         });
         let (following, kafka) = (shared.clone(), kafka.clone());
         let follower = thread("catalog", move || follow::run(&following, &kafka, max_age))?;
