@@ -11,7 +11,7 @@ use crate::{
     config::{KafkaSettings, Settings},
     stream::kafka::{
         admin::{Admin, AdminError},
-        topics::{self, Found, Plan, Wanted},
+        topics::{self, Plan, Wanted},
     },
 };
 
@@ -108,8 +108,7 @@ async fn create(args: &TopicsArgs, kafka: &KafkaSettings) -> Result<(), Failure>
     args.kept.check()?;
     let admin = Admin::connect(kafka).await.map_err(|error| failed(kafka, &error))?;
     let plans = topics::plans(kafka, &args.kept.wanted(args.partitions));
-    let found = admin.describe(&plans).await.map_err(|error| failed(kafka, &error))?;
-    stay_equal(&plans, &found)?;
+    stay_equal(&admin, &plans)?;
     for plan in &plans {
         let made = admin.create(plan).await.map_err(|error| failed(kafka, &error))?;
         let Plan { name, partitions, replication, .. } = plan;
@@ -123,18 +122,20 @@ async fn create(args: &TopicsArgs, kafka: &KafkaSettings) -> Result<(), Failure>
 }
 
 /// The partitions of a topic stay as many as they are, so what is made beside one has to fit it.
-fn stay_equal(plans: &[Plan], found: &[Option<Found>]) -> Result<(), Failure> {
-    let ([clicks, conversions, ..], [planned, ..]) = (found, plans) else { return Ok(()) };
-    let ((Some(there), None) | (None, Some(there))) = (clicks, conversions) else { return Ok(()) };
-    if i32::try_from(there.partitions) == Ok(planned.partitions) {
+fn stay_equal(admin: &Admin, [clicks, conversions, _]: &[Plan; 3]) -> Result<(), Failure> {
+    let there = match (admin.partitions(clicks), admin.partitions(conversions)) {
+        (Some(there), None) | (None, Some(there)) => there,
+        (Some(_), Some(_)) | (None, None) => return Ok(()),
+    };
+    let planned = clicks.partitions;
+    if i32::try_from(there) == Ok(planned) {
         return Ok(());
     }
     let message = format!(
-        "one of the topics of events is there with {} partitions, the other would be made with {}: they must have as many",
-        there.partitions, planned.partitions
+        "one of the topics of events is there with {there} partitions, the other would be made with {planned}: they must \
+         have as many"
     );
-    let hint = format!("Give `--partitions {}`.", there.partitions);
-    Err(Failure::new(Code::Difference, message).with_hint(&hint))
+    Err(Failure::new(Code::Difference, message).with_hint(format!("Give `--partitions {there}`.")))
 }
 
 async fn check(args: &TopicsCheckArgs, kafka: &KafkaSettings) -> Result<(), Failure> {

@@ -179,13 +179,13 @@ impl Settings {
                 self.kafka.spool_after_ms
             ),
         );
+        let of_redis = if self.redis.url.is_empty() { 0 } else { self.redis.timeout_ms };
         check(
-            !self.kafka.is_used() || self.kafka.spool_after_ms + self.redis.timeout_ms <= MOST_CLICK_WAIT_MS,
+            !self.kafka.is_used() || self.kafka.spool_after_ms + of_redis <= MOST_CLICK_WAIT_MS,
             "kafka.spool_after_ms",
             format!(
-                "and `redis.timeout_ms` ({} ms) must be at most {MOST_CLICK_WAIT_MS} ms together: an edge has room for \
-                 the clicks of that time, and no more",
-                self.redis.timeout_ms
+                "and `redis.timeout_ms` ({of_redis} ms) must be at most {MOST_CLICK_WAIT_MS} ms together: an edge has \
+                 room for the clicks of that time, and no more"
             ),
         );
         self.redis.validate(&mut check);
@@ -466,8 +466,19 @@ mod tests {
         assert_eq!(kafka(&|k| k.password = "p".into()), ["kafka.password"]);
         assert_eq!(kafka(&|k| k.message_timeout_ms = k.spool_after_ms), ["kafka.message_timeout_ms"]);
         assert_eq!(kafka(&|k| k.linger_ms = k.spool_after_ms), ["kafka.linger_ms"]);
-        assert_eq!(kafka(&|k| k.spool_after_ms = 950), [""; 0]);
-        assert_eq!(kafka(&|k| k.spool_after_ms = 951), ["kafka.spool_after_ms"]);
+        assert_eq!(kafka(&|k| k.spool_after_ms = 1_000), [""; 0]);
+        let beside_redis = |spool_after_ms| {
+            wrong(|s| {
+                s.kafka.brokers = "a:9092".into();
+                s.token.keys = vec![key(1, KeyState::Active, &good)];
+                s.visitor.hash_secret = good.clone();
+                s.secrets.keys = vec![good.clone()];
+                s.redis.url = "redis://a:6379".into();
+                s.kafka.spool_after_ms = spool_after_ms;
+            })
+        };
+        assert_eq!(beside_redis(950), [""; 0]);
+        assert_eq!(beside_redis(951), ["kafka.spool_after_ms"]);
         let sasl = |k: &mut KafkaSettings| {
             k.security = KafkaSecurity::SaslPlaintext;
             k.sasl_mechanism = SaslMechanism::Plain;

@@ -99,6 +99,11 @@ impl Admin {
         Ok(plans.iter().map(describe).collect())
     }
 
+    /// How many partitions a topic has; `None`: it was not there.
+    pub fn partitions(&self, plan: &Plan) -> Option<usize> {
+        self.found.get(&plan.name).map(|found| found.partitions)
+    }
+
     /// Makes a topic. False where it was there already; it stays as it was.
     pub async fn create(&self, plan: &Plan) -> Result<bool, AdminError> {
         if self.found.contains_key(&plan.name) {
