@@ -24,6 +24,11 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long after a failure it is tried again.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// A connection that for so long has neither brought anything nor known that there is no more is made anew. The client
+/// library may go on by itself, and may not: a client that was told of a partition without a leader while its broker
+/// restarted has been seen to stay silent for good.
+const SILENT: Duration = Duration::from_secs(15);
+
 /// A start with a snapshot waits no longer than this for a topic from which nothing comes.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -38,6 +43,8 @@ enum Stop {
     /// The brokers were away. What they have now may be another topic.
     #[error("the brokers answer again")]
     Back,
+    #[error("nothing is heard of the catalog's topic")]
+    Silent,
     #[error("this edge was cut off for too long to know what was removed")]
     CutOff,
     #[error(transparent)]
@@ -153,6 +160,9 @@ impl Follower {
                     self.serve_from_snapshot();
                 }
                 Err(error) => return Err(error.into()),
+            }
+            if reader.at_end().map_or(moved, |since| since.max(moved)).elapsed() > SILENT {
+                return Err(Stop::Silent);
             }
             if !self.shared.catalog.is_loaded() && moved.elapsed() > PATIENCE {
                 self.serve_from_snapshot();

@@ -50,7 +50,8 @@ const LOOK_FOR: Duration = Duration::from_secs(1);
 /// Waits after failures: doubled from the first to the last.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 
-/// After so many times `message_timeout_ms` without an answer a producer is thought to be stuck.
+/// After so many times `message_timeout_ms` without an acknowledgement a producer is thought to be stuck, and is made anew:
+/// brokers that are away come back to a new one as well, and some clients have been seen not to find back to them.
 const STUCK_AFTER: u32 = 10;
 
 /// A window that was not acknowledged as a whole.
@@ -67,6 +68,8 @@ pub(super) struct Replay {
     /// Of the lane, when `delivers` was set.
     troubles: u64,
     failures: u32,
+    /// Since when the producer has delivered nothing, and found no broker where there was nothing to deliver.
+    failing: Option<Instant>,
     /// The spool could not be read.
     broken: bool,
     stuck_after: Duration,
@@ -93,6 +96,7 @@ impl Replay {
             delivers: false,
             troubles: 0,
             failures: 0,
+            failing: None,
             broken: false,
             stuck_after: message_timeout * STUCK_AFTER,
             topic_is_missing: false,
@@ -113,6 +117,7 @@ impl Replay {
                     }
                     // Clicks need no spool to go on.
                     if self.look_for_brokers().await {
+                        self.failing = None;
                         self.lane.resume();
                     }
                     self.back_off().await;
@@ -152,6 +157,7 @@ impl Replay {
             self.back_off().await;
             return Ok(());
         }
+        self.failing = None;
         if self.lane.topic.is_ordered() {
             self.join(Vec::new()).await
         } else {
@@ -239,7 +245,7 @@ impl Replay {
             self.look_for_brokers().await;
             self.back_off().await;
         }
-        self.failures = 0;
+        (self.failures, self.failing) = (0, None);
         self.source.consumed(0, end).await?;
         self.position = end;
         self.lane.metrics().replayed.increment(records.len() as u64);
@@ -315,7 +321,18 @@ impl Replay {
         }
     }
 
+    /// After a time, whether it is stuck or the brokers are away.
+    fn give_up_a_stuck_producer(&mut self) {
+        if self.failing.get_or_insert_with(Instant::now).elapsed() >= self.stuck_after
+            && let Some(producer) = self.lane.producer()
+        {
+            self.failing = None;
+            self.lane.is_stuck(producer.number);
+        }
+    }
+
     async fn back_off(&mut self) {
+        self.give_up_a_stuck_producer();
         let (first, last) = BACKOFF;
         sleep((first * 2_u32.pow(self.failures.min(10))).min(last)).await;
         self.failures = self.failures.saturating_add(1);
