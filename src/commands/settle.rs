@@ -41,8 +41,8 @@ pub fn run(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     runtime.block_on(serve(args, settings))
 }
 
-/// Ready means that the store was found at the start. That the brokers answer is no condition: while they do not, no other instance could
-/// do better.
+/// Ready means that the store was found at the start. That the brokers answer is no condition: while they do not, no
+/// other instance could do better.
 async fn serve(args: &SettleArgs, settings: &Settings) -> Result<(), Failure> {
     let folder = DataDir::open(&settings.data_dir, &[Role::Settle])?;
     let metrics = process::install_metrics()?;

@@ -449,15 +449,16 @@ mod tests {
     #[test]
     fn kafka_is_whole_or_not_at_all() {
         let good = "0123456789abcdef".repeat(4);
-        let kafka = |change: &dyn Fn(&mut KafkaSettings)| {
+        let on_kafka = |change: &dyn Fn(&mut Settings)| {
             wrong(|s| {
                 s.kafka.brokers = "a:9092, b:9092".into();
                 s.token.keys = vec![key(1, KeyState::Active, &good)];
                 s.visitor.hash_secret = good.clone();
                 s.secrets.keys = vec![good.clone()];
-                change(&mut s.kafka);
+                change(s);
             })
         };
+        let kafka = |change: &dyn Fn(&mut KafkaSettings)| on_kafka(&|s| change(&mut s.kafka));
         assert_eq!(kafka(&|_| ()), [""; 0]);
         assert_eq!(kafka(&|k| k.brokers = "a".into()), ["kafka.brokers"]);
         assert_eq!(kafka(&|k| k.brokers = "a:1,".into()), ["kafka.brokers"]);
@@ -468,11 +469,7 @@ mod tests {
         assert_eq!(kafka(&|k| k.linger_ms = k.spool_after_ms), ["kafka.linger_ms"]);
         assert_eq!(kafka(&|k| k.spool_after_ms = 1_000), [""; 0]);
         let beside_redis = |spool_after_ms| {
-            wrong(|s| {
-                s.kafka.brokers = "a:9092".into();
-                s.token.keys = vec![key(1, KeyState::Active, &good)];
-                s.visitor.hash_secret = good.clone();
-                s.secrets.keys = vec![good.clone()];
+            on_kafka(&|s| {
                 s.redis.url = "redis://a:6379".into();
                 s.kafka.spool_after_ms = spool_after_ms;
             })

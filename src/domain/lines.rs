@@ -59,6 +59,12 @@ pub struct CapBefore {
 }
 
 impl CapBefore {
+    /// The smallest rest of those that count amounts, in minor units of the program's currency; none without one.
+    pub fn least_left(caps: &[Self]) -> Option<BigRational> {
+        let amounts = caps.iter().filter(|one| one.cap.measure == CapMeasure::Amount);
+        amounts.map(|one| whole(one.cap.limit) - &one.before.0).min()
+    }
+
     fn is_reached(&self) -> bool {
         self.before.0 >= whole(self.cap.limit)
     }
@@ -259,10 +265,9 @@ struct Rest {
 
 impl Rest {
     fn of(plan: &Plan<'_>) -> Self {
-        let amounts = plan.caps.iter().filter(|one| one.cap.measure == CapMeasure::Amount);
         Self {
             begun_full: plan.caps.iter().any(CapBefore::is_reached),
-            left: amounts.map(|one| whole(one.cap.limit) - &one.before.0).min(),
+            left: CapBefore::least_left(plan.caps),
             taken: whole(0),
             factor: plan.terms.factor.cloned(),
             program_currency: plan.terms.program_currency,

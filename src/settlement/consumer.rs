@@ -162,34 +162,22 @@ impl Consumer {
         self.next.clear();
     }
 
-    /// Takes a batch and moves the position, in one transaction.
-    async fn commit(&mut self, taker: &mut impl TakeBatch, batch: &[Delivery]) -> Result<(), BatchError> {
-        let (begun, at) = (Instant::now(), Timestamp::now());
-        let mut tally = Tally::default();
-        let work = contained(async {
-            let tx = self.store.begin().await?;
-            let ends = self.advance(&tx, batch).await?;
-            taker.take(&tx, batch, at, &mut tally).await?;
-            tx.commit().await?;
-            Ok::<_, BatchError>(ends)
-        });
-        let ends = self.store.in_time(work).await?;
-        self.committed(ends, taker, tally, begun);
-        Ok(())
-    }
-
-    async fn refuse(
+    /// Takes a batch and moves the position, in one transaction; a `fault` refuses the event that is all of the batch.
+    async fn commit(
         &mut self,
         taker: &mut impl TakeBatch,
-        delivery: &Delivery,
-        fault: Fault,
+        batch: &[Delivery],
+        fault: Option<Fault>,
     ) -> Result<(), BatchError> {
         let (begun, at) = (Instant::now(), Timestamp::now());
         let mut tally = Tally::default();
         let work = contained(async {
             let tx = self.store.begin().await?;
-            let ends = self.advance(&tx, std::slice::from_ref(delivery)).await?;
-            taker.refuse(&tx, delivery, fault, at, &mut tally).await?;
+            let ends = self.advance(&tx, batch).await?;
+            match (fault, batch) {
+                (Some(fault), [delivery]) => taker.refuse(&tx, delivery, fault, at, &mut tally).await?,
+                _ => taker.take(&tx, batch, at, &mut tally).await?,
+            }
             tx.commit().await?;
             Ok::<_, BatchError>(ends)
         });
@@ -257,7 +245,7 @@ impl Consumer {
         let mut tries = 0;
         let error = loop {
             tries += 1;
-            match self.commit(taker, batch).await {
+            match self.commit(taker, batch, None).await {
                 Ok(()) => return Ended::Settled,
                 Err(BatchError::NotOwner) => return Ended::Lost,
                 Err(error) if error.is_transient() && tries < TRIES && !shutdown.is_cancelled() => {
@@ -281,13 +269,14 @@ impl Consumer {
             if stopped.contains_key(&delivery.partition) {
                 continue;
             }
-            let mut taken = self.commit(taker, std::slice::from_ref(delivery)).await;
+            let event = std::slice::from_ref(delivery);
+            let mut taken = self.commit(taker, event, None).await;
             if let Err(error) = &taken
                 && let Some(fault) = error.blames_the_event()
             {
                 let (topic, partition, offset) = (self.topic.name(), delivery.partition, delivery.offset);
                 warn!(topic, partition, offset, %error, reason = %fault.reason, "an event was refused");
-                taken = self.refuse(taker, delivery, fault).await;
+                taken = self.commit(taker, event, Some(fault)).await;
             }
             match taken {
                 Ok(()) => {}

@@ -117,11 +117,8 @@ pub fn publisher(store: &Store, kafka: &KafkaSettings) -> Publisher {
     Publisher { shutdown, task: tokio::spawn(run) }
 }
 
-pub async fn create_topic(kafka: &KafkaSettings, config: &[(&'static str, &'static str)]) {
-    use rdkafka::{
-        admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
-        client::DefaultClientContext,
-    };
+/// The topic as it is made.
+pub fn plan(kafka: &KafkaSettings) -> Plan {
     let wanted = Wanted {
         partitions: 1,
         catalog_partitions: PARTITIONS,
@@ -130,7 +127,16 @@ pub async fn create_topic(kafka: &KafkaSettings, config: &[(&'static str, &'stat
         click_retention_days: 1,
         conversion_retention_days: 1,
     };
-    let [_, _, plan]: [Plan; 3] = plans(kafka, &wanted);
+    let [_, _, plan] = plans(kafka, &wanted);
+    plan
+}
+
+pub async fn create_topic(kafka: &KafkaSettings, config: &[(&'static str, &'static str)]) {
+    use rdkafka::{
+        admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+        client::DefaultClientContext,
+    };
+    let plan = plan(kafka);
     if config.is_empty() {
         assert!(Admin::connect(kafka).await.unwrap().create(&plan).await.unwrap());
     } else {

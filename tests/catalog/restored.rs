@@ -51,16 +51,7 @@ async fn remove_topic(world: &World) {
     assert!(gone.iter().all(Result::is_ok), "{gone:?}");
     until("the brokers have forgotten the topic", async || {
         let admin = waypost::stream::kafka::admin::Admin::connect(&world.settings.kafka).await.unwrap();
-        let wanted = waypost::stream::kafka::topics::Wanted {
-            partitions: 1,
-            catalog_partitions: PARTITIONS,
-            replication: 1,
-            min_insync: 1,
-            click_retention_days: 1,
-            conversion_retention_days: 1,
-        };
-        let plans = waypost::stream::kafka::topics::plans(&world.settings.kafka, &wanted);
-        admin.describe(&plans).await.unwrap()[2].is_none()
+        admin.partitions(&plan(&world.settings.kafka)).is_none()
     })
     .await;
 }

@@ -322,8 +322,7 @@ fn calculation(story: &Story, pricing: &Pricing) -> Step {
 
 /// What the caps left for a line, less what the lines before it in its conversion took of that.
 fn cut(story: &Story, pricing: &Pricing, rest: i64) -> String {
-    let amounts = pricing.limits.caps.iter().filter(|before| before.cap.measure == CapMeasure::Amount);
-    let left = amounts.map(|before| whole(before.cap.limit) - &before.before.0).min().unwrap_or_default();
+    let left = CapBefore::least_left(&pricing.limits.caps).unwrap_or_default();
     let taken = match &pricing.rest_taken {
         Some(taken) => {
             format!(", of which the lines before it took {}", exact_money(pricing, &taken.0))
