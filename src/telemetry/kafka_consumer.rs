@@ -5,6 +5,7 @@
 //! | `waypost_settlement_lag_events{topic}` | events of this instance's partitions that are not settled yet |
 //! | `waypost_settlement_partitions{topic}` | partitions that are this instance's now |
 //! | `waypost_settlement_rebalances_total{topic}` | partitions were given to this instance or taken from it |
+//! | `waypost_settlement_consumer_restarts_total{topic}` | a consumer that was silent for too long was made anew |
 //! | `waypost_settlement_brokers_up{topic}` | 1 while the brokers answer this consumer |
 
 use metrics::{Counter, Gauge};
@@ -25,6 +26,7 @@ pub struct KafkaConsumerMetrics {
     pub lag: Gauge,
     pub partitions: Gauge,
     pub rebalances: Counter,
+    pub restarts: Counter,
     pub brokers_up: Gauge,
 }
 
@@ -56,6 +58,11 @@ impl KafkaConsumerMetrics {
             rebalances: counter_with(
                 "waypost_settlement_rebalances_total",
                 "How often partitions were given to this instance or taken from it.",
+                &label,
+            ),
+            restarts: counter_with(
+                "waypost_settlement_consumer_restarts_total",
+                "How often a consumer was made anew that heard nothing for three sessions.",
                 &label,
             ),
             brokers_up: gauge_with(

@@ -1,4 +1,5 @@
-//! The producing side of Kafka against real brokers, stopped ones, and one that can be told to refuse.
+//! Kafka without a store: the producing side, and a consumer that falls silent, against real brokers, stopped ones, and
+//! one that can be told to refuse.
 
 #![allow(
     clippy::expect_used,
@@ -18,4 +19,5 @@ mod replicated;
 mod security;
 #[path = "../support/services.rs"]
 mod services;
+mod silence;
 mod support;

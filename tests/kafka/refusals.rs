@@ -17,7 +17,7 @@ use crate::support::{
 };
 
 /// A cluster in this process that has the topics and can be told to answer with errors.
-fn pretended() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
+pub fn pretended() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
     let cluster = MockCluster::new(1).unwrap();
     let settings = settings(&cluster.bootstrap_servers());
     for topic in Topic::ALL {

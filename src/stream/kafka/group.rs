@@ -10,6 +10,10 @@
 //! is handed out after it is gone. What was handed out before and commits too late is stopped by the store, where
 //! positions move by compare-and-set.
 
+mod listener;
+mod partition;
+mod patience;
+
 use std::{
     collections::BTreeMap,
     sync::{
@@ -19,18 +23,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use rdkafka::{
-    ClientContext, Message, Offset, TopicPartitionList,
-    config::RDKafkaLogLevel,
-    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, base_consumer::PartitionQueue},
+    Message, Offset, TopicPartitionList,
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::{KafkaError, KafkaResult},
-    types::{RDKafkaErrorCode, RDKafkaRespErr},
+    types::RDKafkaErrorCode,
 };
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::logs::ClientLog;
+pub(super) use self::{listener::Listener, patience::Patience};
+use self::{
+    listener::{News, give_back},
+    partition::Partition,
+};
 use crate::{
     stream::{Assignment, Delivery, Ends, SourceError, Topic},
     telemetry::kafka_consumer::KafkaConsumerMetrics,
@@ -58,87 +64,8 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// The brokers repeat a refusal as often as librdkafka asks again; it is over when they have not for so long.
 const REFUSED: Duration = Duration::from_secs(10);
 
-/// What librdkafka said that is not acted upon yet.
-#[derive(Debug)]
-enum News {
-    Given(Vec<i32>),
-    Taken(Vec<i32>),
-}
-
-/// Notes what librdkafka says.
-#[derive(Debug, Default)]
-pub(super) struct Listener {
-    news: Mutex<Vec<News>>,
-    log: ClientLog,
-    /// Nobody reads `news` any more: partitions are given back on the spot.
-    leaving: AtomicBool,
-}
-
-impl ClientContext for Listener {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        self.log.line(level, facility, message);
-    }
-
-    fn error(&self, _: KafkaError, reason: &str) {
-        self.log.error(reason);
-    }
-}
-
-impl ConsumerContext for Listener {
-    fn rebalance(&self, consumer: &BaseConsumer<Self>, word: RDKafkaRespErr, list: &mut TopicPartitionList) {
-        let partitions = list.elements().iter().map(|element| element.partition()).collect();
-        let given = matches!(word, RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS);
-        if self.leaving.load(Ordering::Acquire) {
-            // The last word before the end, which may come when the consumer is dropped.
-            let answered = if given {
-                consumer.incremental_assign(&TopicPartitionList::new())
-            } else {
-                give_back(consumer, list)
-            };
-            if let Err(error) = answered {
-                debug!(%error, "partitions could not be given back");
-            }
-            return;
-        }
-        let news = if given { News::Given(partitions) } else { News::Taken(partitions) };
-        lock(&self.news).push(news);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _: &TopicPartitionList) {
-        // For tools that show lag; our own place is in the store.
-        if let Err(error) = result {
-            debug!(%error, "the group could not be told where settlement stands");
-        }
-    }
-}
-
-/// Stops fetching those of `list` that are fetched. librdkafka waits for this answer even if there are none.
-fn give_back(consumer: &BaseConsumer<Listener>, list: &TopicPartitionList) -> KafkaResult<()> {
-    let fetched = consumer.assignment()?;
-    let mut ours = TopicPartitionList::new();
-    for element in list.elements() {
-        if fetched.find_partition(element.topic(), element.partition()).is_some() {
-            ours.add_partition(element.topic(), element.partition());
-        }
-    }
-    consumer.incremental_unassign(&ours)
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// A partition that is ours.
-struct Partition {
-    queue: PartitionQueue<Listener>,
-    /// The next record to hand out; none before the first seek.
-    next: Option<Offset>,
-    /// Nothing is handed out before the next seek.
-    paused: bool,
-    /// Everything before it has taken effect, and whether the group was told.
-    consumed: Option<(i64, bool)>,
-    /// Why it is not fetched any more.
-    broken: Option<KafkaError>,
 }
 
 #[derive(Default)]
@@ -147,8 +74,8 @@ struct Held {
     partitions: BTreeMap<i32, Partition>,
     /// Whose turn it is to be read first.
     turn: i32,
-    /// librdkafka has given up for good.
-    fatal: Option<String>,
+    /// librdkafka has given up for good, and since when.
+    fatal: Option<(String, Instant)>,
     /// The brokers do not want us, and since when.
     refused: Option<(String, Instant)>,
 }
@@ -183,8 +110,17 @@ pub(super) struct Group {
     held: Mutex<Held>,
     /// There may be records, or the assignment has changed.
     pub changed: Arc<Notify>,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     metrics: KafkaConsumerMetrics,
+}
+
+/// Why a group is not followed any more; it is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was to [`stop`](Group::stop).
+    Stopped,
+    /// Its client is to be replaced.
+    Silent,
 }
 
 /// What was found when records were asked for.
@@ -208,8 +144,23 @@ impl Group {
             consumer: Arc::new(consumer),
             held: Mutex::default(),
             changed: Arc::default(),
-            stop: AtomicBool::new(false),
+            stop: Arc::default(),
             metrics,
+        })
+    }
+
+    /// The same member by another client, after this one has left.
+    pub fn again(&self, consumer: BaseConsumer<Listener>) -> Result<Self, KafkaError> {
+        consumer.subscribe(&[&self.name])?;
+        let generation = lock(&self.held).generation + 1;
+        Ok(Self {
+            topic: self.topic,
+            name: self.name.clone(),
+            consumer: Arc::new(consumer),
+            held: Mutex::new(Held { generation, ..Held::default() }),
+            changed: Arc::clone(&self.changed),
+            stop: Arc::clone(&self.stop),
+            metrics: self.metrics.clone(),
         })
     }
 
@@ -221,7 +172,7 @@ impl Group {
     /// What has arrived, without waiting; partitions in turn.
     pub fn take(&self, max: usize) -> Result<Found, SourceError> {
         let mut held = lock(&self.held);
-        if let Some(reason) = &held.fatal {
+        if let Some((reason, _)) = &held.fatal {
             return Err(SourceError::Failed(reason.clone()));
         }
         if let Some((reason, at)) = &held.refused
@@ -267,9 +218,7 @@ impl Group {
         if !is_fetched || self.consumer.seek(&self.name, number, begin, SEEK).is_err() {
             self.fetch_from(number, begin).map_err(|error| SourceError::Failed(error.to_string()))?;
         }
-        (partition.next, partition.paused) = (Some(begin), false);
-        partition.consumed = Some((begin.to_raw().map_or(0, |offset| offset.max(0)), true));
-        partition.broken = None;
+        partition.begin(begin);
         Ok(())
     }
 
@@ -373,14 +322,25 @@ impl Group {
         self.stop.store(true, Ordering::Release);
     }
 
-    /// Follows the group until [`stop`](Self::stop); then leaves it.
-    pub fn follow(&self) {
-        let mut looked = Instant::now();
-        while !self.stop.load(Ordering::Acquire) {
+    pub fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// Follows the group until [`stop`](Self::stop), or until its client was silent for too long; then leaves it.
+    pub fn follow(&self, patience: &mut Patience) -> Ended {
+        let ended = self.follow_on(patience);
+        self.leave();
+        ended
+    }
+
+    fn follow_on(&self, patience: &mut Patience) -> Ended {
+        let (begun, mut looked, mut unanswered) = (Instant::now(), Instant::now(), None);
+        while !self.is_stopped() {
             match self.consumer.poll(NEWS) {
                 Some(Ok(message)) => self.astray(message.partition()),
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    lock(&self.held).fatal = Some(format!("the consumer has ended: {code}"));
+                    lock(&self.held).fatal =
+                        Some((format!("the consumer has ended: {code}"), Instant::now()));
                     self.changed.notify_one();
                 }
                 Some(Err(error)) if is_refusal(&error) => {
@@ -394,10 +354,15 @@ impl Group {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.tell_group();
-                self.observe();
+                let silence = self.observe(&mut unanswered);
+                if patience.is_over(silence, begun.elapsed()) {
+                    warn!(topic = self.name, ?silence, "a consumer hears nothing; making it anew");
+                    self.metrics.restarts.increment(1);
+                    return Ended::Silent;
+                }
             }
         }
-        self.leave();
+        Ended::Stopped
     }
 
     /// A record that did not come by its partition's queue: it is fetched again in its place.
@@ -458,8 +423,7 @@ impl Group {
             let Some(mut queue) = self.consumer.split_partition_queue(&self.name, number) else { continue };
             let changed = Arc::clone(&self.changed);
             queue.set_nonempty_callback(move || changed.notify_one());
-            held.partitions
-                .insert(number, Partition { queue, next: None, paused: false, consumed: None, broken: None });
+            held.partitions.insert(number, Partition::new(queue));
         }
         self.moved(&mut held);
     }
@@ -484,38 +448,49 @@ impl Group {
 
     /// Brings the gauges up to date. The lag is asked for, not taken from what was fetched: a partition that is
     /// stalled is not fetched, and its lag grows.
-    fn observe(&self) {
-        let stands: Vec<(i32, i64)> = {
-            let held = lock(&self.held);
-            let of = |(number, partition): (&i32, &Partition)| Some((*number, partition.consumed?.0));
-            held.partitions.iter().filter_map(of).collect()
-        };
-        let mut lag = 0_u64;
-        let mut answered = Ok(());
-        for &(number, consumed) in &stands {
-            match self.consumer.fetch_watermarks(&self.name, number, ANSWER) {
-                Ok((begins, ends)) => {
-                    lag += u64::try_from(ends.saturating_sub(consumed.max(begins))).unwrap_or(0);
-                }
-                Err(error) => {
-                    answered = Err(error);
-                    break;
-                }
-            }
-        }
-        if stands.is_empty() {
-            answered = self.consumer.fetch_metadata(Some(&self.name), ANSWER).map(drop);
-        }
-        match answered {
-            Ok(()) => {
-                self.metrics.lag.set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
+    ///
+    /// Returns for how long the client has been silent: the brokers did not answer it, or they have records of a
+    /// partition that it does not bring.
+    fn observe(&self, unanswered: &mut Option<Instant>) -> Duration {
+        match self.ask_ends() {
+            Ok(ends) => {
+                *unanswered = None;
                 self.metrics.brokers_up.set(1.0);
+                let mut held = lock(&self.held);
+                let (mut lag, mut silence) = (0, Duration::ZERO);
+                for (number, (begins, end)) in ends {
+                    let Some(partition) = held.partitions.get_mut(&number) else { continue };
+                    lag += partition.lag(begins, end);
+                    silence = silence.max(partition.silence(begins, end));
+                }
+                self.metrics.lag.set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
+                // It brings nothing any more, though the brokers answer.
+                held.fatal.as_ref().map_or(silence, |(_, since)| since.elapsed())
             }
             Err(error) => {
                 self.metrics.brokers_up.set(0.0);
                 self.consumer.context().log.error(&format!("the brokers do not answer: {error}"));
+                for partition in lock(&self.held).partitions.values_mut() {
+                    partition.heard();
+                }
+                unanswered.get_or_insert_with(Instant::now).elapsed()
             }
         }
+    }
+
+    /// Where the partitions begin and end that were sought. Blocks for [`ANSWER`] for each of them, and ends with the
+    /// first question that is not answered.
+    fn ask_ends(&self) -> KafkaResult<BTreeMap<i32, (i64, i64)>> {
+        let sought: Vec<i32> = {
+            let held = lock(&self.held);
+            let of = |(number, partition): (&i32, &Partition)| partition.consumed.map(|_| *number);
+            held.partitions.iter().filter_map(of).collect()
+        };
+        if sought.is_empty() {
+            self.consumer.fetch_metadata(Some(&self.name), ANSWER)?;
+        }
+        let ends = |number| Ok((number, self.consumer.fetch_watermarks(&self.name, number, ANSWER)?));
+        sought.into_iter().map(ends).collect()
     }
 
     /// Gives everything back, so that the others need not wait for the session's end. They have to all the same when
@@ -552,24 +527,6 @@ impl Group {
             };
             if let Err(error) = answered {
                 debug!(%error, "the group could not be answered");
-            }
-        }
-    }
-}
-
-impl Partition {
-    fn read(&mut self, number: i32, max: usize, found: &mut Vec<Delivery>) {
-        let Some(next) = self.next.as_mut().filter(|_| !self.paused) else { return };
-        while self.broken.is_none() && found.len() < max {
-            match self.queue.poll(Duration::ZERO) {
-                None => return,
-                Some(Ok(message)) => {
-                    let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
-                    *next = Offset::Offset(message.offset() + 1);
-                    found.push(Delivery { partition: number, offset: message.offset(), payload });
-                }
-                // Whatever it is, librdkafka may go on behind it; we must not.
-                Some(Err(error)) => self.broken = Some(error),
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod client;
 mod group;
 mod lane;
 pub mod logs;
+mod membership;
 mod producer;
 mod replay;
 pub mod sink;

@@ -6,7 +6,8 @@
 //! to decide about. Members are not static (`group.instance.id`): a name that two instances share would shut one of
 //! them out for good, and a copy that is gone would keep its partitions for the whole session all the same.
 //!
-//! While the brokers are away nothing is handed out, which the metrics show; it goes on by itself.
+//! While the brokers are away nothing is handed out, which the metrics show; it goes on by itself. Should the client
+//! not find back to them, it is made anew; see `membership`.
 
 use std::{
     convert::Infallible,
@@ -16,9 +17,7 @@ use std::{
     time::Duration,
 };
 
-use rdkafka::{
-    ClientConfig, Offset, config::FromClientConfigAndContext, consumer::BaseConsumer, error::KafkaError,
-};
+use rdkafka::{ClientConfig, Offset, error::KafkaError};
 use tokio::{
     sync::oneshot,
     task,
@@ -27,8 +26,9 @@ use tokio::{
 
 use super::{
     client,
-    group::{Found, Group, Listener},
+    group::{Found, Group, Patience},
     logs,
+    membership::Membership,
 };
 use crate::{
     config::KafkaSettings,
@@ -43,9 +43,12 @@ const HEARTBEAT_MS: u64 = 1_000;
 /// The longest time between two looks at the group that librdkafka allows, unless a session is longer.
 const LONGEST_SILENCE_MS: u64 = 300_000;
 
+/// A client that is silent for so many sessions is made anew.
+const SILENT_SESSIONS: u32 = 3;
+
 /// Hands out the records of one topic's partitions that are this instance's.
 pub struct KafkaSource {
-    group: Arc<Group>,
+    membership: Arc<Membership>,
 }
 
 /// The end of a source's thread: it has left the group.
@@ -71,32 +74,32 @@ impl KafkaSource {
         metrics: KafkaConsumerMetrics,
     ) -> Result<(Self, Left), SourceError> {
         let failed = |error: KafkaError| SourceError::Failed(client::describe(&error));
-        let config = config(settings, topic);
-        let consumer = BaseConsumer::from_config_and_context(&config, Listener::default()).map_err(failed)?;
         let name = client::topic(settings, topic);
-        let group = Arc::new(Group::new(topic, name, consumer, metrics).map_err(failed)?);
+        let membership = Membership::join(config(settings, topic), topic, name, metrics).map_err(failed)?;
+        let patience = Patience::new(Duration::from_millis(settings.session_timeout_ms) * SILENT_SESSIONS);
+        let membership = Arc::new(membership);
         let (ended, left) = oneshot::channel();
-        let followed = Arc::clone(&group);
+        let followed = Arc::clone(&membership);
         thread::Builder::new()
             .name(match topic {
                 Topic::Clicks => "kafka-clicks".to_owned(),
                 Topic::Conversions => "kafka-sales".to_owned(),
             })
             .spawn(move || {
-                followed.follow();
+                followed.follow(patience);
                 // Before the word that it has ended: this may be the consumer's last owner.
                 drop(followed);
                 drop::<oneshot::Sender<Infallible>>(ended);
             })
             .map_err(|error| SourceError::Failed(format!("cannot start a thread: {error}")))?;
-        Ok((Self { group }, Left(left)))
+        Ok((Self { membership }, Left(left)))
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Group) -> Result<T, SourceError> + Send + 'static,
     ) -> Result<T, SourceError> {
-        blocking(Arc::clone(&self.group), work).await
+        blocking(self.membership.current(), work).await
     }
 }
 
@@ -110,11 +113,12 @@ async fn blocking<T: Send + 'static>(
 
 /// Asks the brokers where the topic ends, as long as its source is there: it keeps no group from being left.
 #[derive(Debug)]
-pub struct KafkaEnd(Weak<Group>);
+pub struct KafkaEnd(Weak<Membership>);
 
 impl EndOfLog for KafkaEnd {
     async fn ends(&self) -> Result<Ends, SourceError> {
-        let group = self.0.upgrade().ok_or_else(|| SourceError::Failed("the group was left".to_owned()))?;
+        let group = self.0.upgrade().map(|membership| membership.current());
+        let group = group.ok_or_else(|| SourceError::Failed("the group was left".to_owned()))?;
         blocking(group, Group::ends).await
     }
 }
@@ -158,18 +162,18 @@ impl EventSource for KafkaSource {
     type End = KafkaEnd;
 
     fn end(&self) -> KafkaEnd {
-        KafkaEnd(Arc::downgrade(&self.group))
+        KafkaEnd(Arc::downgrade(&self.membership))
     }
 
     fn assignment(&self) -> Assignment {
-        self.group.assignment()
+        self.membership.with(Group::assignment)
     }
 
     async fn poll(&mut self, max: usize, wait: Duration) -> Result<Vec<Delivery>, SourceError> {
         let deadline = Instant::now() + wait;
         let generation = self.assignment().generation;
         loop {
-            match self.group.take(max)? {
+            match self.membership.with(|group| group.take(max))? {
                 Found::Records(found) if !found.is_empty() => return Ok(found),
                 Found::Records(_) => {}
                 Found::Broken(partition) => {
@@ -180,7 +184,7 @@ impl EventSource for KafkaSource {
                 }
             }
             if self.assignment().generation != generation
-                || timeout_at(deadline, self.group.changed.notified()).await.is_err()
+                || timeout_at(deadline, self.membership.changed.notified()).await.is_err()
             {
                 return Ok(Vec::new());
             }
@@ -200,18 +204,18 @@ impl EventSource for KafkaSource {
     }
 
     fn hold(&mut self, partition: i32) {
-        self.group.pause(partition);
+        self.membership.with(|group| group.pause(partition));
     }
 
     async fn consumed(&mut self, partition: i32, offset: i64) -> Result<(), SourceError> {
-        self.group.consumed(partition, offset);
+        self.membership.with(|group| group.consumed(partition, offset));
         Ok(())
     }
 }
 
 impl Drop for KafkaSource {
     fn drop(&mut self) {
-        self.group.stop();
+        self.membership.with(Group::stop);
     }
 }
 
