@@ -62,7 +62,7 @@ impl KafkaConsumerMetrics {
             ),
             restarts: counter_with(
                 "waypost_settlement_consumer_restarts_total",
-                "How often a consumer was made anew that heard nothing for three sessions.",
+                "How often a consumer was made anew that heard nothing for too long.",
                 &label,
             ),
             brokers_up: gauge_with(

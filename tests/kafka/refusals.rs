@@ -17,8 +17,8 @@ use crate::support::{
 };
 
 /// A cluster in this process that has the topics and can be told to answer with errors.
-pub fn pretended() -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
-    let cluster = MockCluster::new(1).unwrap();
+pub fn pretended(brokers: i32) -> (MockCluster<'static, DefaultProducerContext>, KafkaSettings) {
+    let cluster = MockCluster::new(brokers).unwrap();
     let settings = settings(&cluster.bootstrap_servers());
     for topic in Topic::ALL {
         cluster.create_topic(&client::topic(&settings, topic), PARTITIONS, 1).unwrap();
@@ -38,7 +38,7 @@ fn series(topic: &str, outcome: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_be_tried_again_is_and_is_acknowledged() {
-    let (cluster, settings) = pretended();
+    let (cluster, settings) = pretended(1);
     let log = Log::open(settings).await;
     let errors = [
         RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
@@ -69,7 +69,7 @@ async fn what_can_be_tried_again_is_and_is_acknowledged() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_refused_for_good_is_spooled_and_the_producer_is_made_anew() {
-    let (cluster, settings) = pretended();
+    let (cluster, settings) = pretended(1);
     let log = Log::open(in_one_request(settings)).await;
     let first = until_replicated(&log, Topic::Conversions, 0).await;
     log.drained().await;
@@ -101,7 +101,7 @@ async fn what_is_refused_for_good_is_spooled_and_the_producer_is_made_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_refused_again_and_again_goes_on_where_it_was() {
-    let (cluster, settings) = pretended();
+    let (cluster, settings) = pretended(1);
     let log = Log::open(in_one_request(settings)).await;
     let errors = [RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD; 4];
     cluster.request_errors(RDKafkaApiKey::Produce, &errors);
@@ -120,7 +120,7 @@ async fn a_replay_that_is_refused_again_and_again_goes_on_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_has_no_room_on_the_way_to_the_brokers_is_spooled_at_once() {
-    let (cluster, mut settings) = pretended();
+    let (cluster, mut settings) = pretended(1);
     settings.queue_events = 1_000;
     // Long enough to tell what is late from what had no room.
     settings.spool_after_ms = 5_000;

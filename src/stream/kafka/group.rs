@@ -11,6 +11,7 @@
 //! positions move by compare-and-set.
 
 mod listener;
+mod look;
 mod partition;
 mod patience;
 
@@ -35,6 +36,7 @@ use tracing::{debug, info, warn};
 pub(super) use self::{listener::Listener, patience::Patience};
 use self::{
     listener::{News, give_back},
+    look::Looks,
     partition::Partition,
 };
 use crate::{
@@ -74,6 +76,10 @@ struct Held {
     partitions: BTreeMap<i32, Partition>,
     /// Whose turn it is to be read first.
     turn: i32,
+    /// When records were last handed out.
+    delivered: Option<Instant>,
+    /// Since when the group has not said which partitions are ours, from the beginning or from when it took some.
+    outside: Option<Instant>,
     /// librdkafka has given up for good, and since when.
     fatal: Option<(String, Instant)>,
     /// The brokers do not want us, and since when.
@@ -142,7 +148,7 @@ impl Group {
             topic,
             name,
             consumer: Arc::new(consumer),
-            held: Mutex::default(),
+            held: Mutex::new(Held { outside: Some(Instant::now()), ..Held::default() }),
             changed: Arc::default(),
             stop: Arc::default(),
             metrics,
@@ -152,12 +158,20 @@ impl Group {
     /// The same member by another client, after this one has left.
     pub fn again(&self, consumer: BaseConsumer<Listener>) -> Result<Self, KafkaError> {
         consumer.subscribe(&[&self.name])?;
-        let generation = lock(&self.held).generation + 1;
+        let held = {
+            let before = lock(&self.held);
+            Held {
+                generation: before.generation + 1,
+                outside: Some(Instant::now()),
+                refused: before.refused.clone(),
+                ..Held::default()
+            }
+        };
         Ok(Self {
             topic: self.topic,
             name: self.name.clone(),
             consumer: Arc::new(consumer),
-            held: Mutex::new(Held { generation, ..Held::default() }),
+            held: Mutex::new(held),
             changed: Arc::clone(&self.changed),
             stop: Arc::clone(&self.stop),
             metrics: self.metrics.clone(),
@@ -200,6 +214,9 @@ impl Group {
             }
         }
         held.turn = last.map_or(0, |last| last.saturating_add(1));
+        if !found.is_empty() {
+            held.delivered = Some(Instant::now());
+        }
         Ok(Found::Records(found))
     }
 
@@ -334,7 +351,7 @@ impl Group {
     }
 
     fn follow_on(&self, patience: &mut Patience) -> Ended {
-        let (begun, mut looked, mut unanswered) = (Instant::now(), Instant::now(), None);
+        let (mut looked, mut looks) = (Instant::now(), Looks::begin());
         while !self.is_stopped() {
             match self.consumer.poll(NEWS) {
                 Some(Ok(message)) => self.astray(message.partition()),
@@ -354,9 +371,9 @@ impl Group {
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.tell_group();
-                let silence = self.observe(&mut unanswered);
-                if patience.is_over(silence, begun.elapsed()) {
-                    warn!(topic = self.name, ?silence, "a consumer hears nothing; making it anew");
+                let silent = patience.is_over(&self.look(&mut looks));
+                if let Some(silent) = silent.filter(|_| !self.is_stopped()) {
+                    warn!(topic = self.name, ?silent, "a consumer hears nothing; making it anew");
                     self.metrics.restarts.increment(1);
                     return Ended::Silent;
                 }
@@ -378,6 +395,7 @@ impl Group {
         for word in news {
             let answered = match word {
                 News::Given(numbers) => {
+                    lock(&self.held).outside = None;
                     self.hold(&numbers);
                     self.consumer.incremental_assign(&TopicPartitionList::new())
                 }
@@ -406,6 +424,7 @@ impl Group {
                 held.partitions.remove(&number);
                 list.add_partition(&self.name, number);
             }
+            held.outside.get_or_insert_with(Instant::now);
             self.moved(&mut held);
         }
         list
@@ -444,53 +463,6 @@ impl Group {
         {
             debug!(%error, "the group could not be told where settlement stands");
         }
-    }
-
-    /// Brings the gauges up to date. The lag is asked for, not taken from what was fetched: a partition that is
-    /// stalled is not fetched, and its lag grows.
-    ///
-    /// Returns for how long the client has been silent: the brokers did not answer it, or they have records of a
-    /// partition that it does not bring.
-    fn observe(&self, unanswered: &mut Option<Instant>) -> Duration {
-        match self.ask_ends() {
-            Ok(ends) => {
-                *unanswered = None;
-                self.metrics.brokers_up.set(1.0);
-                let mut held = lock(&self.held);
-                let (mut lag, mut silence) = (0, Duration::ZERO);
-                for (number, (begins, end)) in ends {
-                    let Some(partition) = held.partitions.get_mut(&number) else { continue };
-                    lag += partition.lag(begins, end);
-                    silence = silence.max(partition.silence(begins, end));
-                }
-                self.metrics.lag.set(f64::from(u32::try_from(lag).unwrap_or(u32::MAX)));
-                // It brings nothing any more, though the brokers answer.
-                held.fatal.as_ref().map_or(silence, |(_, since)| since.elapsed())
-            }
-            Err(error) => {
-                self.metrics.brokers_up.set(0.0);
-                self.consumer.context().log.error(&format!("the brokers do not answer: {error}"));
-                for partition in lock(&self.held).partitions.values_mut() {
-                    partition.heard();
-                }
-                unanswered.get_or_insert_with(Instant::now).elapsed()
-            }
-        }
-    }
-
-    /// Where the partitions begin and end that were sought. Blocks for [`ANSWER`] for each of them, and ends with the
-    /// first question that is not answered.
-    fn ask_ends(&self) -> KafkaResult<BTreeMap<i32, (i64, i64)>> {
-        let sought: Vec<i32> = {
-            let held = lock(&self.held);
-            let of = |(number, partition): (&i32, &Partition)| partition.consumed.map(|_| *number);
-            held.partitions.iter().filter_map(of).collect()
-        };
-        if sought.is_empty() {
-            self.consumer.fetch_metadata(Some(&self.name), ANSWER)?;
-        }
-        let ends = |number| Ok((number, self.consumer.fetch_watermarks(&self.name, number, ANSWER)?));
-        sought.into_iter().map(ends).collect()
     }
 
     /// Gives everything back, so that the others need not wait for the session's end. They have to all the same when

@@ -65,12 +65,12 @@ impl Membership {
                 return;
             }
             let next = loop {
+                if group.is_stopped() {
+                    return;
+                }
                 match consumer(&self.config).and_then(|consumer| group.again(consumer)) {
                     Ok(next) => break next,
                     Err(error) => warn!(error = client::describe(&error), "a consumer cannot be made anew"),
-                }
-                if group.is_stopped() {
-                    return;
                 }
                 thread::sleep(AGAIN);
             };

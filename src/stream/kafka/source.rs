@@ -43,8 +43,9 @@ const HEARTBEAT_MS: u64 = 1_000;
 /// The longest time between two looks at the group that librdkafka allows, unless a session is longer.
 const LONGEST_SILENCE_MS: u64 = 300_000;
 
-/// A client that is silent for so many sessions is made anew.
+/// A client that is silent for so many sessions is made anew, and never before several looks at the brokers failed.
 const SILENT_SESSIONS: u32 = 3;
+const LEAST_SILENCE: Duration = Duration::from_secs(15);
 
 /// Hands out the records of one topic's partitions that are this instance's.
 pub struct KafkaSource {
@@ -76,7 +77,9 @@ impl KafkaSource {
         let failed = |error: KafkaError| SourceError::Failed(client::describe(&error));
         let name = client::topic(settings, topic);
         let membership = Membership::join(config(settings, topic), topic, name, metrics).map_err(failed)?;
-        let patience = Patience::new(Duration::from_millis(settings.session_timeout_ms) * SILENT_SESSIONS);
+        let silence = Duration::from_millis(settings.session_timeout_ms) * SILENT_SESSIONS;
+        let patience =
+            Patience::new(silence.max(LEAST_SILENCE), Duration::from_millis(division_ms(settings)));
         let membership = Arc::new(membership);
         let (ended, left) = oneshot::channel();
         let followed = Arc::clone(&membership);
@@ -131,6 +134,11 @@ const fn group_name(topic: Topic) -> &'static str {
     }
 }
 
+/// The longest time that the group waits for a member when it is divided: as long as one may look at nothing.
+fn division_ms(settings: &KafkaSettings) -> u64 {
+    settings.session_timeout_ms.max(LONGEST_SILENCE_MS)
+}
+
 fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
     let session = settings.session_timeout_ms;
     let mut config = client::connection(settings);
@@ -140,7 +148,7 @@ fn config(settings: &KafkaSettings, topic: Topic) -> ClientConfig {
         .set("partition.assignment.strategy", "cooperative-sticky")
         .set("session.timeout.ms", session.to_string())
         .set("heartbeat.interval.ms", HEARTBEAT_MS.min(session / 4).to_string())
-        .set("max.poll.interval.ms", session.max(LONGEST_SILENCE_MS).to_string())
+        .set("max.poll.interval.ms", division_ms(settings).to_string())
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         .set("auto.offset.reset", "error")

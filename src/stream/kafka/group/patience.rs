@@ -5,36 +5,64 @@
 //! one more division of its partitions. Where another one is as silent, the next is given twice the time: brokers
 //! that are away are not helped by it, nor is a log whose end has nothing to hand out, as that of a transaction has.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// The longest time that is given.
 const MOST: Duration = Duration::from_secs(3_600);
+
+/// Of what a client may be silent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Silent {
+    /// No broker answers, and no record comes.
+    Brokers,
+    /// The group gives it no place.
+    Group,
+    /// The brokers have records of a partition, and none of them comes.
+    Partition(i32),
+    /// A partition has a leader that does not answer for it. It may have nothing, and it may be the leader's fault.
+    Leader(i32),
+}
+
+/// What one look has found of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sign {
+    /// This client has heard of it, so another one is a new beginning.
+    pub heard: bool,
+    /// Since it was last heard of, as far as it had to be.
+    pub silence: Duration,
+}
 
 /// The time that a client is given.
 #[derive(Debug)]
 pub(in crate::stream::kafka) struct Patience {
     least: Duration,
+    doubt: Duration,
     given: Duration,
+    /// Why the client before was given up.
+    last: Option<Silent>,
 }
 
 impl Patience {
-    /// `least`: longer than it takes the group to give the partitions of a member away that it does not hear. So nobody
-    /// is disturbed where only this instance is cut off.
-    pub fn new(least: Duration) -> Self {
-        Self { least, given: least }
+    /// `least`: longer than it takes the group to give the partitions of a member away that it does not hear, so nobody
+    /// is disturbed where only this instance is cut off. `doubt`: what is given besides where nothing shows that it is
+    /// the client's fault; the group may wait as long for its slowest member.
+    pub fn new(least: Duration, doubt: Duration) -> Self {
+        Self { least, doubt, given: least, last: None }
     }
 
-    /// Whether a client of such an age that is silent for so long is to be given up; then the next one has more time.
-    /// One that was heard in the meantime has lived for longer than it was given, which ends that.
-    pub(super) fn is_over(&mut self, silence: Duration, age: Duration) -> bool {
-        if age > self.given.saturating_mul(2) {
-            self.given = self.least;
+    /// Of what the client was silent for too long; then the next one has more time.
+    pub(super) fn is_over(&mut self, signs: &BTreeMap<Silent, Sign>) -> Option<Silent> {
+        if self.last.is_some_and(|last| signs.get(&last).is_some_and(|sign| sign.heard)) {
+            (self.last, self.given) = (None, self.least);
         }
-        let over = silence >= self.given;
-        if over {
-            self.given = self.given.saturating_mul(2).min(MOST.max(self.least));
-        }
-        over
+        let is_over = |(silent, sign): &(&Silent, &Sign)| match silent {
+            Silent::Brokers | Silent::Partition(_) => sign.silence >= self.given,
+            Silent::Group | Silent::Leader(_) => sign.silence >= self.given.saturating_add(self.doubt),
+        };
+        let over = *signs.iter().find(is_over)?.0;
+        self.last = Some(over);
+        self.given = self.given.saturating_mul(2).min(MOST.max(self.least));
+        Some(over)
     }
 }
 
@@ -42,42 +70,62 @@ impl Patience {
 mod tests {
     use super::*;
 
-    const fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
+    const PARTITION: Silent = Silent::Partition(3);
+
+    fn patience() -> Patience {
+        Patience::new(Duration::from_secs(30), Duration::from_secs(300))
+    }
+
+    fn signs<const N: usize>(signs: [(Silent, bool, u64); N]) -> BTreeMap<Silent, Sign> {
+        let sign = |(silent, heard, seconds)| (silent, Sign { heard, silence: Duration::from_secs(seconds) });
+        signs.into_iter().map(sign).collect()
     }
 
     #[test]
     fn each_client_that_helps_nothing_gives_the_next_one_more_time() {
-        let mut patience = Patience::new(seconds(30));
+        let mut patience = patience();
         for given in [30, 60, 120, 240] {
-            assert!(!patience.is_over(seconds(given - 1), seconds(given + 1)), "{given}");
-            assert!(patience.is_over(seconds(given), seconds(given + 2)), "{given}");
+            let well = (Silent::Brokers, true, 0);
+            assert_eq!(patience.is_over(&signs([well, (PARTITION, false, given - 1)])), None);
+            assert_eq!(patience.is_over(&signs([well, (PARTITION, false, given)])), Some(PARTITION));
+            // However long the next one has nothing of it to do.
+            assert_eq!(patience.is_over(&signs([well])), None);
         }
     }
 
     #[test]
-    fn a_client_that_was_heard_is_given_up_as_soon_as_the_first() {
-        let mut patience = Patience::new(seconds(30));
-        assert!(patience.is_over(seconds(30), seconds(32)));
-        assert!(
-            !patience.is_over(seconds(30), seconds(120)),
-            "at twice the time it may still be the first silence"
-        );
-        assert!(patience.is_over(seconds(30), seconds(121)));
+    fn one_that_was_heard_begins_anew() {
+        let mut patience = patience();
+        assert_eq!(patience.is_over(&signs([(PARTITION, false, 30)])), Some(PARTITION));
+        assert_eq!(patience.is_over(&signs([(PARTITION, false, 59)])), None);
+        assert_eq!(patience.is_over(&signs([(PARTITION, true, 29)])), None);
+        assert_eq!(patience.is_over(&signs([(PARTITION, false, 30)])), Some(PARTITION));
+    }
+
+    #[test]
+    fn others_who_may_be_at_fault_are_given_more() {
+        for other in [Silent::Group, Silent::Leader(3)] {
+            let mut patience = patience();
+            assert_eq!(patience.is_over(&signs([(other, false, 329)])), None);
+            assert_eq!(patience.is_over(&signs([(other, false, 330)])), Some(other));
+            assert_eq!(patience.is_over(&signs([(other, false, 359)])), None);
+            assert_eq!(patience.is_over(&signs([(other, false, 360)])), Some(other));
+        }
     }
 
     #[test]
     fn nobody_is_given_more_than_an_hour_unless_the_least_is() {
-        let mut patience = Patience::new(seconds(30));
+        let silent = |seconds| signs([(Silent::Brokers, false, seconds)]);
+        let mut patience = patience();
         for _ in 0..20 {
-            patience.is_over(MOST, MOST);
+            patience.is_over(&silent(3_600));
         }
-        assert!(!patience.is_over(MOST - seconds(1), MOST));
-        assert!(patience.is_over(MOST, MOST));
-        let mut patience = Patience::new(seconds(10_800));
+        assert_eq!(patience.is_over(&silent(3_599)), None);
+        assert_eq!(patience.is_over(&silent(3_600)), Some(Silent::Brokers));
+        let mut patience = Patience::new(Duration::from_secs(10_800), Duration::ZERO);
         for _ in 0..3 {
-            assert!(!patience.is_over(seconds(10_799), seconds(10_800)));
-            assert!(patience.is_over(seconds(10_800), seconds(10_800)));
+            assert_eq!(patience.is_over(&silent(10_799)), None);
+            assert_eq!(patience.is_over(&silent(10_800)), Some(Silent::Brokers));
         }
     }
 }
