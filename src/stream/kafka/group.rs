@@ -80,6 +80,8 @@ struct Held {
     delivered: Option<Instant>,
     /// Since when the group has not said which partitions are ours, from the beginning or from when it took some.
     outside: Option<Instant>,
+    /// Of partitions that a client was given up for, the record that it never brought.
+    awaited: BTreeMap<i32, i64>,
     /// librdkafka has given up for good, and since when.
     fatal: Option<(String, Instant)>,
     /// The brokers do not want us, and since when.
@@ -164,6 +166,7 @@ impl Group {
                 generation: before.generation + 1,
                 outside: Some(Instant::now()),
                 refused: before.refused.clone(),
+                awaited: before.awaited.clone(),
                 ..Held::default()
             }
         };
@@ -176,6 +179,11 @@ impl Group {
             stop: Arc::clone(&self.stop),
             metrics: self.metrics.clone(),
         })
+    }
+
+    /// The topic at the brokers.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn assignment(&self) -> Assignment {
@@ -375,6 +383,7 @@ impl Group {
                 if let Some(silent) = silent.filter(|_| !self.is_stopped()) {
                     warn!(topic = self.name, ?silent, "a consumer hears nothing; making it anew");
                     self.metrics.restarts.increment(1);
+                    self.await_from(silent);
                     return Ended::Silent;
                 }
             }
@@ -442,7 +451,8 @@ impl Group {
             let Some(mut queue) = self.consumer.split_partition_queue(&self.name, number) else { continue };
             let changed = Arc::clone(&self.changed);
             queue.set_nonempty_callback(move || changed.notify_one());
-            held.partitions.insert(number, Partition::new(queue));
+            let awaited = held.awaited.get(&number).copied();
+            held.partitions.insert(number, Partition::new(queue, awaited));
         }
         self.moved(&mut held);
     }

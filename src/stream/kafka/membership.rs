@@ -70,18 +70,28 @@ impl Membership {
                 }
                 match consumer(&self.config).and_then(|consumer| group.again(consumer)) {
                     Ok(next) => break next,
-                    Err(error) => warn!(error = client::describe(&error), "a consumer cannot be made anew"),
+                    Err(error) => {
+                        let error = client::describe(&error);
+                        warn!(topic = group.name(), error, "a consumer cannot be made anew");
+                    }
                 }
                 thread::sleep(AGAIN);
             };
             *self.lock() = Arc::new(next);
             self.changed.notify_one();
             // Closing a client that hears nothing may take long. A thread that cannot be started closes it here.
-            let _ = thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || drop(group));
+            let _ = thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || close(group));
         }
     }
 }
 
 fn consumer(config: &ClientConfig) -> Result<BaseConsumer<Listener>, KafkaError> {
     BaseConsumer::from_config_and_context(config, Listener::default())
+}
+
+/// As its last owner: questions that are under way end first.
+fn close(group: Arc<Group>) {
+    while Arc::strong_count(&group) > 1 {
+        thread::sleep(AGAIN);
+    }
 }

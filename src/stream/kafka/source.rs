@@ -43,7 +43,7 @@ const HEARTBEAT_MS: u64 = 1_000;
 /// The longest time between two looks at the group that librdkafka allows, unless a session is longer.
 const LONGEST_SILENCE_MS: u64 = 300_000;
 
-/// A client that is silent for so many sessions is made anew, and never before several looks at the brokers failed.
+/// A client that is silent for so many sessions is made anew, and never sooner than several looks at the brokers.
 const SILENT_SESSIONS: u32 = 3;
 const LEAST_SILENCE: Duration = Duration::from_secs(15);
 

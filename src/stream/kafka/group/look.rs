@@ -8,10 +8,13 @@ use std::{
 use rdkafka::{consumer::Consumer, error::KafkaError};
 
 use super::{
-    ANSWER, Group, count, lock,
+    ANSWER, Group, Held, count, lock,
     partition::Partition,
     patience::{Sign, Silent},
 };
+
+/// How long the last lag stands while the group gives no place: as long as a division may take.
+const STANDS: Duration = Duration::from_secs(300);
 
 /// What is kept from one look to the next.
 pub(super) struct Looks {
@@ -40,9 +43,7 @@ impl Looks {
 }
 
 impl Group {
-    /// Brings the gauges up to date, and tells of what the client was heard. The lag is asked for, not taken from what
-    /// was fetched: a partition that is stalled is not fetched, and its lag grows. While the group is being divided the
-    /// last one stands.
+    /// Brings the gauges up to date, and tells of what the client was heard.
     pub(super) fn look(&self, looks: &mut Looks) -> BTreeMap<Silent, Sign> {
         let answers = self.ask(looks.first);
         if self.is_stopped() {
@@ -70,27 +71,37 @@ impl Group {
         let heard = held.delivered.map_or(looks.answered, |at| at.max(looks.answered));
         // A client that has ended answers, and brings nothing any more.
         let since = held.fatal.as_ref().map_or(heard, |(_, since)| *since);
-        signs.insert(
-            Silent::Brokers,
-            Sign { heard: answered && held.fatal.is_none(), silence: now.saturating_duration_since(since) },
-        );
+        let silence = now.saturating_duration_since(since);
+        // As long as the group counts on it, the brokers may just be slow.
+        let doubtful = held.outside.is_none() && held.fatal.is_none();
+        let heard = answered && held.fatal.is_none();
+        signs.insert(Silent::Brokers, Sign { heard, silence, doubtful });
         let outside = held.outside.map(|since| now.saturating_duration_since(since));
-        signs.insert(Silent::Group, Sign { heard: outside.is_none(), silence: outside.unwrap_or_default() });
-        let mut lag = 0;
+        let of_group = |silence| Sign { heard: false, silence, doubtful: true };
+        signs.insert(Silent::Group, outside.map_or(Sign::WELL, of_group));
         for (&number, partition) in &mut held.partitions {
             if let Some(&(begins, end)) = answers.ends.get(&number) {
-                lag += partition.lag(begins, end);
                 signs.insert(Silent::Partition(number), partition.answered(begins, end));
-                signs.insert(Silent::Leader(number), Sign { heard: true, silence: Duration::ZERO });
+                signs.insert(Silent::Leader(number), Sign::WELL);
             } else if answers.unanswered == Some(number) {
                 let is_led = answers.led.as_ref().is_some_and(|led| led.contains(&number));
                 signs.insert(Silent::Leader(number), partition.unanswered(is_led));
             }
         }
-        if answers.error.is_none() && held.outside.is_none() {
+        if let Some(lag) = lag(&held, &answers) {
             self.metrics.lag.set(count(usize::try_from(lag).unwrap_or(usize::MAX)));
         }
         signs
+    }
+
+    /// Notes what the next client has to bring to have helped.
+    pub(super) fn await_from(&self, silent: Silent) {
+        let mut held = lock(&self.held);
+        if let Silent::Partition(number) = silent
+            && let Some(next) = held.partitions.get(&number).map(|partition| partition.next_of(0))
+        {
+            held.awaited.insert(number, next);
+        }
     }
 
     /// Asks where the partitions that were sought begin and end, `first` before the others. Blocks for [`ANSWER`] for
@@ -128,5 +139,26 @@ impl Group {
             }
         }
         answers
+    }
+}
+
+/// Events of this instance that have not taken effect, as asked for and not as fetched: a partition that is stalled is
+/// not fetched, and its lag grows. `None`: the last one stands, while that is not known of all partitions or while the
+/// group is being divided.
+fn lag(held: &Held, answers: &Answers) -> Option<u64> {
+    if answers.error.is_some() {
+        return None;
+    }
+    let there_is_no_topic = answers.led.as_ref().is_some_and(BTreeSet::is_empty);
+    match held.outside {
+        Some(since) if since.elapsed() < STANDS && !there_is_no_topic => None,
+        // Whatever there is, others have it.
+        Some(_) => Some(0),
+        None => {
+            let of = |(number, partition): (&i32, &Partition)| {
+                answers.ends.get(number).map(|(begins, end)| partition.lag(*begins, *end))
+            };
+            held.partitions.iter().map(of).sum()
+        }
     }
 }

@@ -19,7 +19,9 @@ pub(super) struct Partition {
     pub consumed: Option<(i64, bool)>,
     /// Why it is not fetched any more.
     pub broken: Option<KafkaError>,
-    /// A record was handed out since it was begun.
+    /// The record that an earlier client never brought.
+    awaited: Option<i64>,
+    /// A record was handed out since it was begun, the awaited one or a later one if there is one.
     delivered: bool,
     /// Since when the brokers are known to have one that was not handed out.
     due: Option<Instant>,
@@ -30,13 +32,14 @@ pub(super) struct Partition {
 }
 
 impl Partition {
-    pub fn new(queue: PartitionQueue<Listener>) -> Self {
+    pub fn new(queue: PartitionQueue<Listener>, awaited: Option<i64>) -> Self {
         Self {
             queue,
             next: None,
             paused: false,
             consumed: None,
             broken: None,
+            awaited,
             delivered: false,
             due: None,
             unanswered: None,
@@ -70,7 +73,8 @@ impl Partition {
                     let payload = Bytes::copy_from_slice(message.payload().unwrap_or_default());
                     *next = Offset::Offset(message.offset() + 1);
                     found.push(Delivery { partition: number, offset: message.offset(), payload });
-                    (self.delivered, self.due, self.unanswered) = (true, None, None);
+                    (self.due, self.unanswered) = (None, None);
+                    self.delivered |= self.awaited.is_none_or(|awaited| message.offset() >= awaited);
                 }
                 // Whatever it is, librdkafka may go on behind it; we must not.
                 Some(Err(error)) => self.broken = Some(error),
@@ -92,32 +96,116 @@ impl Partition {
     /// Its leader has said which records there are: whether they come.
     pub fn answered(&mut self, begins: i64, end: i64) -> Sign {
         self.unanswered = None;
-        let next = match self.next {
-            Some(Offset::Offset(next)) => next.max(begins),
-            _ => begins,
-        };
+        let next = self.next_of(begins);
         if end <= next || self.paused || self.broken.is_some() {
             self.excuse();
-            return Sign { heard: end <= next, silence: Duration::ZERO };
+            return Sign { heard: end <= next, ..Sign::WELL };
         }
         let due = *self.due.get_or_insert_with(Instant::now);
-        Sign { heard: self.delivered, silence: self.in_vain(due) }
+        Sign { heard: self.delivered, silence: self.in_vain(due), doubtful: false }
     }
 
-    /// Nobody has said which records there are. Where it has no leader that tells nothing of the client.
+    /// The offset of the next record, of those that the log has from `begins` on.
+    pub fn next_of(&self, begins: i64) -> i64 {
+        match self.next {
+            Some(Offset::Offset(next)) => next.max(begins),
+            _ => begins,
+        }
+    }
+
+    /// Nobody has said which records there are. Where it has no leader that tells nothing of the client; where it has
+    /// one, a partition that is not fetched has to ask it all the same.
     pub fn unanswered(&mut self, is_led: bool) -> Sign {
         self.due = None;
-        if !is_led || self.paused || self.broken.is_some() {
+        if !is_led {
             self.excuse();
-            return Sign { heard: false, silence: Duration::ZERO };
+            return Sign { heard: false, ..Sign::WELL };
         }
-        let unanswered = *self.unanswered.get_or_insert_with(Instant::now);
-        Sign { heard: false, silence: self.in_vain(unanswered) }
+        let since = *self.unanswered.get_or_insert_with(Instant::now);
+        let is_fetched = !self.paused && self.broken.is_none();
+        let silence = if is_fetched { self.in_vain(since) } else { since.elapsed() };
+        Sign { heard: false, silence, doubtful: true }
     }
 
     /// For how long it was asked for records in vain, at the latest time it was asked. What was fetched and not asked
     /// for does not make it silent.
     fn in_vain(&self, since: Instant) -> Duration {
         self.empty.map_or(Duration::ZERO, |empty| empty.saturating_duration_since(since))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer};
+
+    use super::*;
+
+    const MOMENT: Duration = Duration::from_millis(20);
+
+    /// Of a client that reaches nobody; 5 is the next record.
+    fn partition() -> Partition {
+        let config = ClientConfig::new();
+        let consumer = Arc::new(BaseConsumer::from_config_and_context(&config, Listener::default()).unwrap());
+        let mut partition = Partition::new(consumer.split_partition_queue("t", 0).unwrap(), None);
+        partition.begin(Offset::Offset(5));
+        partition
+    }
+
+    /// Some time later records are asked for, and there are none.
+    fn ask(partition: &mut Partition) {
+        thread::sleep(MOMENT);
+        let mut found = Vec::new();
+        partition.read(0, 10, &mut found);
+        assert!(found.is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_is_read_to_its_end_is_well() {
+        let mut partition = partition();
+        ask(&mut partition);
+        assert_eq!(partition.answered(0, 5), Sign::WELL);
+        ask(&mut partition);
+        assert_eq!(partition.answered(0, 5), Sign::WELL);
+        assert_eq!(partition.lag(0, 9), 4);
+        assert_eq!(partition.lag(7, 9), 2);
+    }
+
+    #[test]
+    fn records_that_are_there_and_do_not_come_are_silence_once_they_were_asked_for() {
+        let mut partition = partition();
+        assert_eq!(partition.answered(0, 6), Sign { heard: false, ..Sign::WELL });
+        thread::sleep(MOMENT);
+        assert_eq!(partition.answered(0, 6).silence, Duration::ZERO, "nobody has asked");
+        ask(&mut partition);
+        let sign = partition.answered(0, 6);
+        assert!(sign.silence >= MOMENT && !sign.heard && !sign.doubtful, "{sign:?}");
+        partition.begin(Offset::Offset(5));
+        assert_eq!(partition.answered(0, 6).silence, Duration::ZERO, "it was begun anew");
+    }
+
+    #[test]
+    fn a_partition_that_is_not_read_is_not_silent() {
+        let mut partition = partition();
+        partition.answered(0, 6);
+        ask(&mut partition);
+        partition.paused = true;
+        assert_eq!(partition.answered(0, 6), Sign { heard: false, ..Sign::WELL });
+    }
+
+    #[test]
+    fn a_leader_that_does_not_answer_is_doubtful_and_none_is_no_sign() {
+        let mut partition = partition();
+        partition.unanswered(true);
+        ask(&mut partition);
+        let sign = partition.unanswered(true);
+        assert!(sign.silence >= MOMENT && sign.doubtful, "{sign:?}");
+        partition.paused = true;
+        thread::sleep(MOMENT);
+        assert!(partition.unanswered(true).silence >= 2 * MOMENT, "it asks to be read again");
+        assert_eq!(partition.unanswered(false), Sign { heard: false, ..Sign::WELL });
+        assert!(partition.unanswered(true).silence < MOMENT, "it counts anew");
     }
 }

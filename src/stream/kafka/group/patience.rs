@@ -15,7 +15,8 @@ const MOST: Duration = Duration::from_secs(3_600);
 pub(super) enum Silent {
     /// No broker answers, and no record comes.
     Brokers,
-    /// The group gives it no place.
+    /// The group gives it no place, or none any more. A member that had a place without a partition is not known to
+    /// have lost it.
     Group,
     /// The brokers have records of a partition, and none of them comes.
     Partition(i32),
@@ -30,6 +31,12 @@ pub(super) struct Sign {
     pub heard: bool,
     /// Since it was last heard of, as far as it had to be.
     pub silence: Duration,
+    /// Nothing shows that it is the client's fault.
+    pub doubtful: bool,
+}
+
+impl Sign {
+    pub const WELL: Self = Self { heard: true, silence: Duration::ZERO, doubtful: false };
 }
 
 /// The time that a client is given.
@@ -37,32 +44,30 @@ pub(super) struct Sign {
 pub(in crate::stream::kafka) struct Patience {
     least: Duration,
     doubt: Duration,
-    given: Duration,
-    /// Why the client before was given up.
-    last: Option<Silent>,
+    /// What clients before were given up for, and the time that the next one has.
+    given: BTreeMap<Silent, Duration>,
 }
 
 impl Patience {
     /// `least`: longer than it takes the group to give the partitions of a member away that it does not hear, so nobody
-    /// is disturbed where only this instance is cut off. `doubt`: what is given besides where nothing shows that it is
-    /// the client's fault; the group may wait as long for its slowest member.
+    /// is disturbed where only this instance is cut off. `doubt`: what is given besides to [doubtful](Sign::doubtful)
+    /// signs; the group may wait as long for its slowest member.
     pub fn new(least: Duration, doubt: Duration) -> Self {
-        Self { least, doubt, given: least, last: None }
+        Self { least, doubt, given: BTreeMap::new() }
     }
 
     /// Of what the client was silent for too long; then the next one has more time.
     pub(super) fn is_over(&mut self, signs: &BTreeMap<Silent, Sign>) -> Option<Silent> {
-        if self.last.is_some_and(|last| signs.get(&last).is_some_and(|sign| sign.heard)) {
-            (self.last, self.given) = (None, self.least);
+        self.given.retain(|silent, _| signs.get(silent).is_none_or(|sign| !sign.heard));
+        for (silent, sign) in signs {
+            let given = self.given.get(silent).copied().unwrap_or(self.least);
+            let doubt = if sign.doubtful { self.doubt } else { Duration::ZERO };
+            if sign.silence >= given.saturating_add(doubt) {
+                self.given.insert(*silent, given.saturating_mul(2).min(MOST.max(self.least)));
+                return Some(*silent);
+            }
         }
-        let is_over = |(silent, sign): &(&Silent, &Sign)| match silent {
-            Silent::Brokers | Silent::Partition(_) => sign.silence >= self.given,
-            Silent::Group | Silent::Leader(_) => sign.silence >= self.given.saturating_add(self.doubt),
-        };
-        let over = *signs.iter().find(is_over)?.0;
-        self.last = Some(over);
-        self.given = self.given.saturating_mul(2).min(MOST.max(self.least));
-        Some(over)
+        None
     }
 }
 
@@ -77,7 +82,10 @@ mod tests {
     }
 
     fn signs<const N: usize>(signs: [(Silent, bool, u64); N]) -> BTreeMap<Silent, Sign> {
-        let sign = |(silent, heard, seconds)| (silent, Sign { heard, silence: Duration::from_secs(seconds) });
+        let sign = |(silent, heard, seconds)| {
+            let doubtful = matches!(silent, Silent::Group | Silent::Leader(_));
+            (silent, Sign { heard, silence: Duration::from_secs(seconds), doubtful })
+        };
         signs.into_iter().map(sign).collect()
     }
 
@@ -100,6 +108,17 @@ mod tests {
         assert_eq!(patience.is_over(&signs([(PARTITION, false, 59)])), None);
         assert_eq!(patience.is_over(&signs([(PARTITION, true, 29)])), None);
         assert_eq!(patience.is_over(&signs([(PARTITION, false, 30)])), Some(PARTITION));
+    }
+
+    #[test]
+    fn what_one_is_given_more_time_for_is_no_excuse_for_another() {
+        let mut patience = patience();
+        let other = Silent::Partition(5);
+        assert_eq!(patience.is_over(&signs([(PARTITION, false, 30)])), Some(PARTITION));
+        assert_eq!(patience.is_over(&signs([(other, false, 30)])), Some(other));
+        assert_eq!(patience.is_over(&signs([(other, true, 0), (PARTITION, false, 59)])), None);
+        assert_eq!(patience.is_over(&signs([(other, false, 30)])), Some(other));
+        assert_eq!(patience.is_over(&signs([(PARTITION, false, 60)])), Some(PARTITION));
     }
 
     #[test]
