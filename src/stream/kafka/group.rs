@@ -210,7 +210,7 @@ impl Group {
         if let Some((&number, _)) = broken {
             return Ok(Found::Broken(number));
         }
-        let turn = held.turn;
+        let (turn, now) = (held.turn, Instant::now());
         let mut found = Vec::new();
         let mut last = None;
         let (first, rest): (Vec<_>, Vec<_>) =
@@ -218,12 +218,12 @@ impl Group {
         for (&number, partition) in first.into_iter().chain(rest) {
             if found.len() < max {
                 last = Some(number);
-                partition.read(number, max, &mut found);
+                partition.read(number, max, now, &mut found);
             }
         }
         held.turn = last.map_or(0, |last| last.saturating_add(1));
         if !found.is_empty() {
-            held.delivered = Some(Instant::now());
+            held.delivered = Some(now);
         }
         Ok(Found::Records(found))
     }
@@ -294,7 +294,7 @@ impl Group {
         let topic = topic.ok_or_else(|| SourceError::Failed(format!("there is no topic {}", self.name)))?;
         let mut ends = Ends::new();
         for partition in topic.partitions() {
-            if self.stop.load(Ordering::Acquire) {
+            if self.is_stopped() {
                 return Err(SourceError::Failed("the group is being left".to_owned()));
             }
             let watermarks = self.consumer.fetch_watermarks(&self.name, partition.id(), ANSWER);

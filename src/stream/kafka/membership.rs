@@ -19,7 +19,8 @@ use super::{
 };
 use crate::{stream::Topic, telemetry::kafka_consumer::KafkaConsumerMetrics};
 
-/// Between two tries to make a client, which fails for want of memory, threads or a certificate that was there.
+/// Between two tries: to make a client, which fails for want of memory, threads or a certificate that was there, and to
+/// close one, which waits for questions that are under way.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// A member of a group, by the client that it has now.

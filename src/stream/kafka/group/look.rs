@@ -36,6 +36,12 @@ struct Answers {
     led: Option<BTreeSet<i32>>,
 }
 
+impl Answers {
+    fn nothing_is_led(&self) -> bool {
+        self.led.as_ref().is_some_and(BTreeSet::is_empty)
+    }
+}
+
 impl Looks {
     pub fn begin() -> Self {
         Self { answered: Instant::now(), first: 0 }
@@ -63,14 +69,14 @@ impl Group {
             }
         }
         let mut held = lock(&self.held);
-        if answers.led.as_ref().is_some_and(BTreeSet::is_empty) && held.outside.is_some() {
+        if answers.nothing_is_led() && held.outside.is_some() {
             // There is nothing to divide yet.
             held.outside = Some(now);
         }
         let mut signs = BTreeMap::new();
-        let heard = held.delivered.map_or(looks.answered, |at| at.max(looks.answered));
+        let last = held.delivered.map_or(looks.answered, |at| at.max(looks.answered));
         // A client that has ended answers, and brings nothing any more.
-        let since = held.fatal.as_ref().map_or(heard, |(_, since)| *since);
+        let since = held.fatal.as_ref().map_or(last, |(_, since)| *since);
         let silence = now.saturating_duration_since(since);
         // As long as the group counts on it, the brokers may just be slow.
         let doubtful = held.outside.is_none() && held.fatal.is_none();
@@ -81,11 +87,11 @@ impl Group {
         signs.insert(Silent::Group, outside.map_or(Sign::WELL, of_group));
         for (&number, partition) in &mut held.partitions {
             if let Some(&(begins, end)) = answers.ends.get(&number) {
-                signs.insert(Silent::Partition(number), partition.answered(begins, end));
+                signs.insert(Silent::Partition(number), partition.answered(begins, end, now));
                 signs.insert(Silent::Leader(number), Sign::WELL);
             } else if answers.unanswered == Some(number) {
                 let is_led = answers.led.as_ref().is_some_and(|led| led.contains(&number));
-                signs.insert(Silent::Leader(number), partition.unanswered(is_led));
+                signs.insert(Silent::Leader(number), partition.unanswered(is_led, now));
             }
         }
         if let Some(lag) = lag(&held, &answers) {
@@ -149,9 +155,8 @@ fn lag(held: &Held, answers: &Answers) -> Option<u64> {
     if answers.error.is_some() {
         return None;
     }
-    let there_is_no_topic = answers.led.as_ref().is_some_and(BTreeSet::is_empty);
     match held.outside {
-        Some(since) if since.elapsed() < STANDS && !there_is_no_topic => None,
+        Some(since) if since.elapsed() < STANDS && !answers.nothing_is_led() => None,
         // Whatever there is, others have it.
         Some(_) => Some(0),
         None => {

@@ -56,7 +56,7 @@ impl Partition {
     }
 
     /// What has arrived, without waiting, until `found` has `max` records.
-    pub fn read(&mut self, number: i32, max: usize, found: &mut Vec<Delivery>) {
+    pub fn read(&mut self, number: i32, max: usize, now: Instant, found: &mut Vec<Delivery>) {
         if self.paused {
             return;
         }
@@ -66,7 +66,7 @@ impl Partition {
         {
             match self.queue.poll(Duration::ZERO) {
                 None => {
-                    self.empty = Some(Instant::now());
+                    self.empty = Some(now);
                     return;
                 }
                 Some(Ok(message)) => {
@@ -94,14 +94,14 @@ impl Partition {
     }
 
     /// Its leader has said which records there are: whether they come.
-    pub fn answered(&mut self, begins: i64, end: i64) -> Sign {
+    pub fn answered(&mut self, begins: i64, end: i64, now: Instant) -> Sign {
         self.unanswered = None;
         let next = self.next_of(begins);
         if end <= next || self.paused || self.broken.is_some() {
             self.excuse();
             return Sign { heard: end <= next, ..Sign::WELL };
         }
-        let due = *self.due.get_or_insert_with(Instant::now);
+        let due = *self.due.get_or_insert(now);
         Sign { heard: self.delivered, silence: self.in_vain(due), doubtful: false }
     }
 
@@ -115,15 +115,15 @@ impl Partition {
 
     /// Nobody has said which records there are. Where it has no leader that tells nothing of the client; where it has
     /// one, a partition that is not fetched has to ask it all the same.
-    pub fn unanswered(&mut self, is_led: bool) -> Sign {
+    pub fn unanswered(&mut self, is_led: bool, now: Instant) -> Sign {
         self.due = None;
         if !is_led {
             self.excuse();
             return Sign { heard: false, ..Sign::WELL };
         }
-        let since = *self.unanswered.get_or_insert_with(Instant::now);
+        let since = *self.unanswered.get_or_insert(now);
         let is_fetched = !self.paused && self.broken.is_none();
-        let silence = if is_fetched { self.in_vain(since) } else { since.elapsed() };
+        let silence = if is_fetched { self.in_vain(since) } else { now.saturating_duration_since(since) };
         Sign { heard: false, silence, doubtful: true }
     }
 
@@ -137,13 +137,14 @@ impl Partition {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use std::{sync::Arc, thread};
+    use std::sync::Arc;
 
     use rdkafka::{ClientConfig, config::FromClientConfigAndContext, consumer::BaseConsumer};
 
     use super::*;
 
     const MOMENT: Duration = Duration::from_millis(20);
+    const SILENT: Sign = Sign { heard: false, silence: MOMENT, doubtful: false };
 
     /// Of a client that reaches nobody; 5 is the next record.
     fn partition() -> Partition {
@@ -154,58 +155,56 @@ mod tests {
         partition
     }
 
-    /// Some time later records are asked for, and there are none.
-    fn ask(partition: &mut Partition) {
-        thread::sleep(MOMENT);
+    /// Records are asked for, and there are none.
+    fn ask(partition: &mut Partition, now: Instant) {
         let mut found = Vec::new();
-        partition.read(0, 10, &mut found);
+        partition.read(0, 10, now, &mut found);
         assert!(found.is_empty());
     }
 
     #[test]
     fn a_partition_that_is_read_to_its_end_is_well() {
-        let mut partition = partition();
-        ask(&mut partition);
-        assert_eq!(partition.answered(0, 5), Sign::WELL);
-        ask(&mut partition);
-        assert_eq!(partition.answered(0, 5), Sign::WELL);
+        let (mut partition, now) = (partition(), Instant::now());
+        ask(&mut partition, now);
+        assert_eq!(partition.answered(0, 5, now), Sign::WELL);
+        ask(&mut partition, now + MOMENT);
+        assert_eq!(partition.answered(0, 5, now + MOMENT), Sign::WELL);
         assert_eq!(partition.lag(0, 9), 4);
         assert_eq!(partition.lag(7, 9), 2);
     }
 
     #[test]
     fn records_that_are_there_and_do_not_come_are_silence_once_they_were_asked_for() {
-        let mut partition = partition();
-        assert_eq!(partition.answered(0, 6), Sign { heard: false, ..Sign::WELL });
-        thread::sleep(MOMENT);
-        assert_eq!(partition.answered(0, 6).silence, Duration::ZERO, "nobody has asked");
-        ask(&mut partition);
-        let sign = partition.answered(0, 6);
-        assert!(sign.silence >= MOMENT && !sign.heard && !sign.doubtful, "{sign:?}");
+        let (mut partition, now) = (partition(), Instant::now());
+        assert_eq!(partition.answered(0, 6, now), Sign { heard: false, ..Sign::WELL });
+        let later = now + MOMENT;
+        assert_eq!(partition.answered(0, 6, later).silence, Duration::ZERO, "nobody has asked");
+        ask(&mut partition, later);
+        assert_eq!(partition.answered(0, 6, later + MOMENT), SILENT);
         partition.begin(Offset::Offset(5));
-        assert_eq!(partition.answered(0, 6).silence, Duration::ZERO, "it was begun anew");
+        assert_eq!(partition.answered(0, 6, later + MOMENT).silence, Duration::ZERO, "it was begun anew");
     }
 
     #[test]
     fn a_partition_that_is_not_read_is_not_silent() {
-        let mut partition = partition();
-        partition.answered(0, 6);
-        ask(&mut partition);
+        let (mut partition, now) = (partition(), Instant::now());
+        partition.answered(0, 6, now);
+        ask(&mut partition, now + MOMENT);
         partition.paused = true;
-        assert_eq!(partition.answered(0, 6), Sign { heard: false, ..Sign::WELL });
+        assert_eq!(partition.answered(0, 6, now + MOMENT), Sign { heard: false, ..Sign::WELL });
     }
 
     #[test]
     fn a_leader_that_does_not_answer_is_doubtful_and_none_is_no_sign() {
-        let mut partition = partition();
-        partition.unanswered(true);
-        ask(&mut partition);
-        let sign = partition.unanswered(true);
-        assert!(sign.silence >= MOMENT && sign.doubtful, "{sign:?}");
+        let (mut partition, now) = (partition(), Instant::now());
+        partition.unanswered(true, now);
+        let later = now + MOMENT;
+        ask(&mut partition, later);
+        assert_eq!(partition.unanswered(true, later), Sign { doubtful: true, ..SILENT });
         partition.paused = true;
-        thread::sleep(MOMENT);
-        assert!(partition.unanswered(true).silence >= 2 * MOMENT, "it asks to be read again");
-        assert_eq!(partition.unanswered(false), Sign { heard: false, ..Sign::WELL });
-        assert!(partition.unanswered(true).silence < MOMENT, "it counts anew");
+        let latest = later + MOMENT;
+        assert_eq!(partition.unanswered(true, latest).silence, 2 * MOMENT, "it asks to be read again");
+        assert_eq!(partition.unanswered(false, latest), Sign { heard: false, ..Sign::WELL });
+        assert_eq!(partition.unanswered(true, latest).silence, Duration::ZERO, "it counts anew");
     }
 }
