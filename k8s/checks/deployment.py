@@ -135,7 +135,9 @@ class Deployment(contextlib.ExitStack):
         super().__enter__()
         psql = ["psql", "--quiet", "--no-psqlrc", os.environ["WAYPOST_TEST_POSTGRES"], "--command"]
         subprocess.run([*psql, f"CREATE DATABASE {self.database}"], check=True)
-        self.callback(subprocess.run, [*psql, f"DROP DATABASE {self.database} WITH (FORCE)"], check=True)
+        drop = [*psql, f"DROP DATABASE {self.database} WITH (FORCE)"]
+        # A worker of autovacuum in there may not be ended: it is soon done.
+        self.callback(eventually, "the database to go", lambda: subprocess.run(drop).returncode == 0)
         self.run("migrate")
         self.run("topics", "create", "--replication=1", "--min-insync=1", "--partitions=2")
         self.run("account", "create", "shop")

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests stop at the unexpected")]
 
+#[path = "../support/postgres.rs"]
+mod backend;
 #[path = "../support/services.rs"]
 mod services;
 

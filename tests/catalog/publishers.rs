@@ -10,7 +10,7 @@ use waypost::{
     stream::kafka::catalog::{CatalogProducer, Outgoing, PublishError, TopicPosition},
 };
 
-use crate::{fixtures::*, services};
+use crate::{backend::Database, fixtures::*};
 
 fn outgoing(version: i64, destination: &str) -> Outgoing {
     let versioned = Versioned { version, record: link(1, "jane", destination) };
@@ -69,14 +69,8 @@ async fn two_that_run_take_turns() {
 /// The same turns in the store of many machines.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_right_to_publish_is_one_processes_in_postgresql_too() {
-    let database = format!("catalog_{}", Uuid::now_v7().simple());
-    let server = services::postgres();
-    let admin = sea_orm::Database::connect(&server).await.unwrap();
-    sea_orm::ConnectionTrait::execute_unprepared(&admin, &format!("CREATE DATABASE {database}"))
-        .await
-        .unwrap();
-    let (base, _) = server.rsplit_once('/').unwrap();
-    let store = Store::open(format!("{base}/{database}").as_str()).await.unwrap();
+    let database = Database::empty().await;
+    let store = Store::open(&database.url()).await.unwrap();
     let (now, a, b) = (Timestamp::now(), Uuid::now_v7(), Uuid::now_v7());
     let later = |ms: i64| Timestamp(now.0 + ms);
     assert!(publications::hold(&store, "t", a, now, later(5_000)).await.unwrap());
@@ -107,8 +101,6 @@ async fn the_right_to_publish_is_one_processes_in_postgresql_too() {
     let again = waypost::jobs::catalog_republish::republish(&store, &world.settings.kafka).await.unwrap();
     assert_eq!((again.records, again.removed), (2, 0));
     store.close().await.unwrap();
-    let drop = format!("DROP DATABASE {database} WITH (FORCE)");
-    sea_orm::ConnectionTrait::execute_unprepared(&admin, &drop).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use backend::Database;
+use backend::{Database, end_others};
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use waypost::{
     domain::time::Timestamp,
@@ -209,10 +209,7 @@ async fn a_transaction_begins_on_the_next_connection() {
     for tx in open {
         tx.commit().await.unwrap();
     }
-    let mut other = database.connection().await;
-    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    sea_orm::sqlx::query(end).fetch_all(&mut other).await.unwrap();
+    assert!(end_others(&mut database.connection().await).await > 0);
     let tx = store.begin().await.unwrap();
     assert_eq!(sequences::next(&tx, Sequence::Link).await.unwrap(), 1);
     tx.commit().await.unwrap();

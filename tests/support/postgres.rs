@@ -80,6 +80,14 @@ impl Database {
     }
 }
 
+/// Ends everybody else's connections to the database of `connection`; how many there were.
+pub async fn end_others(connection: &mut PgConnection) -> usize {
+    // Not the server's own processes, as a worker of autovacuum: they may not be ended.
+    let end = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+               WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
+    sqlx::query(end).fetch_all(connection).await.unwrap().len()
+}
+
 impl Drop for Database {
     fn drop(&mut self) {
         let (admin, name) = (self.admin.clone(), self.name.clone());
