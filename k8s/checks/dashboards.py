@@ -118,24 +118,30 @@ class Prometheus(contextlib.ExitStack):
             return answer["error"]
         return [float(series["value"][1]) for series in answer["data"]["result"]]
 
-    def wait(self, trade):
+    def wait(self):
         """Lets time pass in which there is something to see."""
-        stop = threading.Event()
+        scraped = f"min(count_over_time(up[{SOON * 2}s]))"
+        eventually("scrapes", lambda: (self.query(scraped) or [0])[0] > SCRAPES)
 
-        def trading():
-            order = 0
-            while not stop.wait(0.1):
-                order += 1
-                trade(order)
 
-        thread = threading.Thread(target=trading)
-        thread.start()
-        try:
-            scraped = f"min(count_over_time(up[{SOON * 2}s]))"
-            eventually("scrapes", lambda: (self.query(scraped) or [0])[0] > SCRAPES)
-        finally:
-            stop.set()
-            thread.join()
+@contextlib.contextmanager
+def trading(trade):
+    """Orders come, one after the other."""
+    stop = threading.Event()
+
+    def orders():
+        order = 0
+        while not stop.wait(0.1):
+            order += 1
+            trade(order)
+
+    thread = threading.Thread(target=orders)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def problems(prometheus):
@@ -162,6 +168,16 @@ def problems(prometheus):
             yield f"{title}: shows {values}, {EMPTY.get(title, 'and should show something')}: {expression}"
 
 
+def lasting_problems(prometheus):
+    """What is still so after a while: a machine has slow moments, and a wrong query stays wrong."""
+    deadline = time.monotonic() + SOON
+    while True:
+        found = [*problems(prometheus)]
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(INTERVAL)
+
+
 def layout():
     """Panels have numbers of their own and do not lie upon each other."""
     for path in sorted((ROOT / "k8s/dashboards").glob("*.json")):
@@ -185,8 +201,9 @@ def main():
     with Deployment(sys.argv[1]) as deployment:
         targets = {role: at["admin"].removeprefix("http://") for role, at in deployment.at.items()}
         with Prometheus(targets) as prometheus:
-            prometheus.wait(deployment.trade)
-            found = [*layout(), *problems(prometheus)]
+            with trading(deployment.trade):
+                prometheus.wait()
+                found = [*layout(), *lasting_problems(prometheus)]
             series = prometheus.query('count({__name__=~"waypost_.*"})')
         if found:
             found += deployment.complaints()

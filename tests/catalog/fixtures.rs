@@ -137,8 +137,9 @@ pub async fn create_topic(kafka: &KafkaSettings, config: &[(&'static str, &'stat
         client::DefaultClientContext,
     };
     let plan = plan(kafka);
+    let admin = Admin::connect(kafka).await.unwrap();
     if config.is_empty() {
-        assert!(Admin::connect(kafka).await.unwrap().create(&plan).await.unwrap());
+        assert!(admin.create(&plan).await.unwrap());
     } else {
         let admin: AdminClient<DefaultClientContext> =
             waypost::stream::kafka::client::connection(kafka).create().unwrap();
@@ -151,6 +152,7 @@ pub async fn create_topic(kafka: &KafkaSettings, config: &[(&'static str, &'stat
         let made = admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
         assert!(made.iter().all(Result::is_ok), "{made:?}");
     }
+    admin.until_known(&[plan]).await.unwrap();
 }
 
 pub async fn put(store: &Store, records: Vec<CatalogRecord>) {

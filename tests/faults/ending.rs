@@ -21,10 +21,10 @@ use crate::{
     mutations::verdict_can_fail,
     processes::{End, Role},
     verdict::{Story, Verdict, judge},
-    world::{EDGES, PARTITIONS, World, eventually, within},
+    world::{EDGES, PARTITIONS, World, eventually},
 };
 
-/// What everybody may take to read what is left, and again to settle what waits.
+/// What settlement may take without a step when it reads what is left, and what it may take to settle what waits.
 const SETTLED: Duration = Duration::from_secs(120);
 
 /// When it was, for the summary.
@@ -54,7 +54,7 @@ pub async fn end(world: &World, mut story: Story, told: Told) {
     story.tries = world.tries.load(Ordering::Relaxed);
     let db = Database::connect(world.services.get("POSTGRES")).await.unwrap();
     let topics = ends(world).await;
-    within(SETTLED, "settlement to have read everything", async || lag(&db, &topics).await).await;
+    all_read(&db, &topics).await;
 
     let deadline = Instant::now() + SETTLED;
     let verdict = loop {
@@ -119,6 +119,19 @@ async fn lag(db: &DatabaseConnection, ends: &[(Topic, i32, i64)]) -> Result<(), 
         }
     }
     Ok(())
+}
+
+/// Waits until settlement has read everything, for as long as it moves.
+async fn all_read(db: &DatabaseConnection, ends: &[(Topic, i32, i64)]) {
+    let mut stands = String::new();
+    let mut since = Instant::now();
+    while let Err(why) = lag(db, ends).await {
+        if why != stands {
+            (stands, since) = (why, Instant::now());
+        }
+        assert!(since.elapsed() < SETTLED, "settlement has stood still for {SETTLED:?}: {stands}");
+        sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn summary(world: &World, story: &Story, verdict: &Verdict, told: &Told, settled: Duration) {

@@ -346,17 +346,12 @@ async fn fit_on_disk(services: &Services) {
 }
 
 /// Asks again until it is so.
-pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    within(SOON, what, look).await
-}
-
-/// Asks again until it is so, for so long at most.
-pub async fn within<T>(most: Duration, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
-    let deadline = Instant::now() + most;
+pub async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    let deadline = Instant::now() + SOON;
     loop {
         match look().await {
             Ok(found) => return found,
-            Err(why) => assert!(Instant::now() < deadline, "waited {most:?} for {what}: {why}"),
+            Err(why) => assert!(Instant::now() < deadline, "waited {SOON:?} for {what}: {why}"),
         }
         sleep(Duration::from_millis(50)).await;
     }

@@ -7,6 +7,8 @@ use std::{
 
 use tempfile::TempDir;
 
+use super::stopped::until_stopped;
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/services");
 
 /// A running Kafka. Ended, with what it kept, when dropped.
@@ -24,15 +26,19 @@ impl Broker {
         Self { dir, address }
     }
 
+    fn pid(&self) -> String {
+        fs::read_to_string(self.dir.path().join("kafka.pid")).unwrap().trim().to_owned()
+    }
+
     fn signal(&self, signal: &str) {
-        let pid = fs::read_to_string(self.dir.path().join("kafka.pid")).unwrap();
-        let line = format!("kill -{signal} {}", pid.trim());
+        let line = format!("kill -{signal} {}", self.pid());
         assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success(), "{line}");
     }
 
     /// It answers nothing, and its connections stay open.
     pub fn freeze(&self) {
         self.signal("STOP");
+        until_stopped(&self.pid());
     }
 
     pub fn thaw(&self) {

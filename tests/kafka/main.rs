@@ -20,4 +20,6 @@ mod security;
 #[path = "../support/services.rs"]
 mod services;
 mod silence;
+#[path = "../support/stopped.rs"]
+mod stopped;
 mod support;

@@ -13,7 +13,7 @@ use waypost::{
 };
 
 use crate::support::{
-    LATE, Log, PARTITIONS, first_of, patient, read_all, record, settings, until_replicated,
+    LATE, Log, PARTITIONS, eventually, first_of, patient, read_all, record, settings, until_replicated,
 };
 
 /// A cluster in this process that has the topics and can be told to answer with errors.
@@ -86,9 +86,11 @@ async fn what_is_refused_for_good_is_spooled_and_the_producer_is_made_anew() {
     }
     assert!(begin.elapsed() < LATE, "{:?}", begin.elapsed());
     let restarts = "waypost_kafka_producer_restarts_total{topic=\"conversions\",reason=\"fatal\"}";
-    assert_eq!(log.metric(restarts), 1);
+    // It is counted behind the answers.
+    eventually("the producer to be given up", || log.metric(restarts) > 0).await;
     let n = until_replicated(&log, Topic::Conversions, refused.end).await;
     log.drained().await;
+    assert_eq!(log.metric(restarts), 1);
     let read = first_of(&read_all(&log.settings, Topic::Conversions), Topic::Conversions, 1);
     assert_eq!(read, (0..n).collect::<Vec<_>>());
 

@@ -7,7 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     folder::Folder,
-    running::{SOON, Waypost, client},
+    running::{SOON, Waypost, client, eventually},
 };
 
 /// The names of all series in the source of the telemetry, those of its own tests left out.
@@ -117,8 +117,7 @@ async fn every_series_is_there_from_the_start() {
     let token = waypost.follow("jane").await.token;
     let event = serde_json::json!({"program": "demo-shop", "external_id": "one", "amount": "1.00", "click_id": token});
     waypost.accepted("conversion", &event).await;
-    folder.settled().await;
-    let (_, text) = waypost.admin("/metrics").await;
+    // A click comes to the log a moment after its answer.
     for line in [
         "waypost_edge_redirects_total{outcome=\"attributed\"} 2",
         "waypost_edge_events_total{outcome=\"accepted\"} 1",
@@ -129,7 +128,11 @@ async fn every_series_is_there_from_the_start() {
         "waypost_settled_events_total{topic=\"conversions\",outcome=\"settled\"} 1",
         "waypost_edge_redirect_seconds_count 2",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        eventually(line, async || {
+            let (_, text) = waypost.admin("/metrics").await;
+            text.lines().any(|found| found == line).then_some(())
+        })
+        .await;
     }
     waypost.stop().await;
 }

@@ -94,6 +94,8 @@ async fn a_sale_in_another_currency_waits_until_rates_are_imported() {
     let folder = Folder::new();
     let waypost = folder.dev().await;
     let token = waypost.follow("jane").await.token;
+    // Of the day before the sale, should midnight lie between.
+    let day = date_of(Timestamp::now().day());
     let sale = json!({"external_id": "o-1", "amount": "1500", "currency": "JPY", "click_id": token});
     waypost.accepted("conversion", &sale).await;
     let conversion = async || {
@@ -104,7 +106,6 @@ async fn a_sale_in_another_currency_waits_until_rates_are_imported() {
     };
     let is = |row: Option<Value>, status: &str| row.filter(|row| row["status"] == status);
     eventually("it to wait", async || is(conversion().await, "pending")).await;
-    let day = date_of(Timestamp::now().day());
     let ended = import(&folder, format!("Date,USD,JPY,\n{day},1.1,165,\n"));
     assert_eq!(ended.code, 0, "{ended:?}");
     let settled = eventually("it to settle", async || is(conversion().await, "settled")).await;

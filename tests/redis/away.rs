@@ -18,7 +18,7 @@ async fn a_stopped_redis_costs_the_time_limit_then_nothing_and_is_found_again() 
     let servers = Servers::start("redis");
     let (logs, _guard) = Logs::catch();
     let mut settings = settings(&servers.address("WAYPOST_TEST_REDIS"));
-    (settings.timeout_ms, settings.breaker_failures, settings.breaker_ms) = (LIMIT_MS, 3, 3_000);
+    (settings.timeout_ms, settings.breaker_failures, settings.breaker_ms) = (LIMIT_MS, 3, 10_000);
     let edge = Edge::start(&settings);
     let seen = somebody();
     assert!(edge.is_fresh(visit(seen, HOUR)).await);

@@ -15,6 +15,8 @@ mod restored;
 #[path = "../support/services.rs"]
 mod services;
 mod sharing;
+#[path = "../support/stopped.rs"]
+mod stopped;
 mod takeover;
 mod topics;
 mod unreadable;

@@ -57,7 +57,7 @@ async fn a_zombie_is_stopped_by_the_position() {
     backend::run(&mut holder, lock.to_owned()).await;
     load.more(&world, &topics, 40).await;
     eventually("a batch that waits", async || !waiting(&mut watcher).await.is_empty()).await;
-    zombie.signal("STOP");
+    zombie.freeze();
     // Its transaction is gone, as if it had been stopped a moment earlier: what is left is a batch in its memory.
     for backend in waiting(&mut watcher).await {
         let ended: bool = sqlx::query_scalar("SELECT pg_terminate_backend($1)")
