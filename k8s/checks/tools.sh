@@ -13,6 +13,9 @@ operator_version=v0.62.0
 
 say() { printf '\n== %s\n' "$*"; }
 
+# What is fetched may be away for a moment.
+thrice() { "$@" || { sleep 5; "$@"; } || { sleep 5; "$@"; }; }
+
 # A Python with PyYAML, jsonschema and the schemas of Kubernetes: sets $python.
 python_tools() {
     local venv="$tools/k8s-python" wanted=k8s/checks/requirements.txt
@@ -32,7 +35,7 @@ kustomize_tool() {
     [ -x "$kustomize" ] && return
     scripts/services install go
     say "building kustomize $kustomize_version into target/tools"
-    GOBIN="${kustomize%/*}" go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
+    GOBIN="${kustomize%/*}" thrice go install "sigs.k8s.io/kustomize/kustomize/v5@$kustomize_version"
 }
 
 # The schemas of the Prometheus Operator's objects: sets $definitions to their folder.
@@ -42,7 +45,7 @@ operator_definitions() {
     scripts/services install go
     say "fetching the definitions of the Prometheus Operator $operator_version into target/tools"
     local module folder=example/prometheus-operator-crd kind
-    module=$(cd "$tools" && go mod download -json "github.com/prometheus-operator/prometheus-operator@$operator_version" |
+    module=$(cd "$tools" && thrice go mod download -json "github.com/prometheus-operator/prometheus-operator@$operator_version" |
         sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
     mkdir "$definitions.part"
     for kind in prometheusrules servicemonitors; do

@@ -110,9 +110,10 @@ install_packages() {
             chmod 755 "$policy"
         fi
         export DEBIAN_FRONTEND=noninteractive
-        apt-get -qq update
+        apt-get -qq -o Acquire::Retries=3 update
         # shellcheck disable=SC2086 # A list of names.
-        apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 install $list
+        apt-get -qq -y --no-install-recommends -o DPkg::Lock::Timeout=300 \
+            -o Acquire::Retries=3 install $list
     ) 7>"$policy_lock" >"$home/install.log" 2>&1 </dev/null || {
         tail -n 20 "$home/install.log" >&2
         fail 69 "apt-get could not install $list"
@@ -152,11 +153,16 @@ install_jars() {
   </dependencies>
 </project>
 POM
-        if ! mvn -B -q -f "$jars.part/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
-            -DoutputDirectory="$jars.part" >"$jars.log" 2>&1 </dev/null; then
-            tail -n 20 "$jars.log" >&2
-            exit 1
-        fi
+        local try=1
+        until mvn -B -q -f "$jars.part/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
+            -DoutputDirectory="$jars.part" >"$jars.log" 2>&1 </dev/null; do
+            # Repositories are away for a moment now and then.
+            if [ $((try++)) -ge 3 ]; then
+                tail -n 20 "$jars.log" >&2
+                exit 1
+            fi
+            sleep 5
+        done
         mv "$jars.part" "$jars"
     ) 7>"$jars.lock" || fail 69 "Maven could not fetch Kafka $kafka_version"
 }

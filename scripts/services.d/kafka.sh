@@ -67,8 +67,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=4
 
-# A killed broker may come back when its old session is over, which would take 9 s.
-broker.session.timeout.ms=2000
+# A killed broker may come back when its old session is over, which would take 9 s. A machine that stands still for
+# longer than this puts its own broker out.
+broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=500
 
 auto.create.topics.enable=false

@@ -70,14 +70,17 @@ CONF
 }
 
 # Backends outlive a killed postmaster for a moment, and no new one may start beside them. They are known by their
-# working folder.
+# working folder and their program: a shell may stand in the same folder.
 clear_postgres() {
     local data end=$((SECONDS + 5)) process left
     data=$(postgres_data) && [ -d "$data" ] || return 0
     while :; do
         left=()
         for process in /proc/[0-9]*; do
-            [ "$(readlink "$process/cwd" 2>/dev/null)" = "$data" ] && left+=("${process#/proc/}")
+            if [ "$(readlink "$process/cwd" 2>/dev/null)" = "$data" ] &&
+                [[ "$(readlink "$process/exe" 2>/dev/null)" =~ /postgres( \(deleted\))?$ ]]; then
+                left+=("${process#/proc/}")
+            fi
         done
         [ ${#left[@]} -gt 0 ] || break
         [ $SECONDS -lt $end ] || kill -s KILL "${left[@]}" 2>/dev/null || true

@@ -53,7 +53,7 @@ launch_redis-cluster() {
 $redis_common
 cluster-enabled yes
 cluster-port $(port "redis-cluster-bus-${name##*-}")
-cluster-node-timeout 2000
+cluster-node-timeout 5000
 CONF
     done
 }
