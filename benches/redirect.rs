@@ -24,19 +24,26 @@ fn redirects(c: &mut Criterion) {
     let mut group = c.benchmark_group("redirect");
     for (name, target) in support::TARGETS {
         let parts = support::request(target, true);
-        let answered = redirect(&core, parts.clone(), peer);
+        let mut texts = Vec::with_capacity(256 * 512);
+        let answered = redirect(&core, &parts, peer, &mut texts);
         assert_eq!(answered.response.status(), 302);
-        let ready = parts.clone();
+        texts.clear();
         let mut kept = None;
-        let own = measure(|| kept = Some(redirect(&core, ready, peer)));
+        let own = measure(|| kept = Some(redirect(&core, &parts, peer, &mut texts)));
         let click = kept.and_then(|redirected| redirected.click).expect("a click");
         let mut buffer = BytesMut::with_capacity(4096);
-        let after = measure(|| drop(core.write_down(&mut buffer, &click, None, Timestamp::now())));
+        let after = measure(|| drop(core.write_down(&mut buffer, (&click, &texts), None, Timestamp::now())));
         println!("{name}: {} allocations to answer, {} to write it down", own.count_total, after.count_total);
         group.bench_function(format!("answer/{name}"), |b| {
+            let mut texts = Vec::with_capacity(256 * 512);
             b.iter_batched(
                 || parts.clone(),
-                |parts| redirect(&core, parts, peer),
+                |parts| {
+                    if texts.len() > 255 * 512 {
+                        texts.clear();
+                    }
+                    redirect(&core, &parts, peer, &mut texts)
+                },
                 BatchSize::NumIterations(32),
             );
         });
@@ -49,7 +56,12 @@ fn redirects(c: &mut Criterion) {
                     records.clear();
                     buffer = BytesMut::with_capacity(256 * 768);
                 }
-                records.push(core.write_down(&mut buffer, &click, None, Timestamp(1_800_000_000_000)));
+                records.push(core.write_down(
+                    &mut buffer,
+                    (&click, &texts),
+                    None,
+                    Timestamp(1_800_000_000_000),
+                ));
             });
         });
     }

@@ -213,9 +213,10 @@ pub fn peer() -> IpAddr {
 }
 
 /// What is asked for, with a name for it.
-pub const TARGETS: [(&str, &str); 4] = [
+pub const TARGETS: [(&str, &str); 5] = [
     ("plain", "/r/jane"),
     ("query", "/r/jane?sub1=spring&sub2=hero&utm_source=newsletter&utm_campaign=may"),
+    ("sub_ids", "/r/jane?sub1=a%20b&sub2=c%20d&sub3=e%20f&sub4=g%20h&sub5=i%20j"),
     ("macros", "/r/macros?sub1=spring%20sale&sub2=hero"),
     ("deep_link", "/r/jane?to=https%3A%2F%2Fwww.shop.example%2Fproducts%2F1%3Fcolour%3Dred"),
 ];

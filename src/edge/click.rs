@@ -1,23 +1,28 @@
-//! A click between its answer and the event log: cheap copies first, texts when it is written down.
+//! A click between its answer and the event log.
+//!
+//! What the request tells of it becomes text at once (`click_record::tell`): all of it is at hand then, nothing is
+//! copied twice, and the connection's buffer is free for the next request. What depends on the clicks before it, its
+//! class and its number, follows when its batch is written down.
 //!
 //! Of a visitor who opted out only what does not tell one visitor from another is kept: link, class, country,
 //! device, and what the link itself brought (`sub1`..`sub5`, `source_id`, `asset_id`, the deep link). Address
 //! prefix, visitor hash, network, user agent, referrer and `tracking_id` are left out.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::borrow::Cow;
 
 use http::HeaderValue;
-use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use super::query::{is_name, pairs};
+use super::{
+    click_record::Told,
+    query::{is_name, pairs},
+};
 use crate::{
     domain::{
         ids::{AccountId, LinkId},
-        time::Timestamp,
         traffic::TrafficClass,
     },
-    visitor::{Agent, Place, VisitorHasher},
+    visitor::Visit,
 };
 
 /// The query parameters of a link that Waypost reads. All but `to` and `cons` also pass through to the destination.
@@ -63,43 +68,27 @@ impl<'a> LinkQuery<'a> {
     }
 }
 
-/// A click that was answered and not written down yet.
+/// A click that was answered: what is still asked of it, and where the rest of its record stands.
 #[derive(Debug)]
 pub struct PendingClick {
     pub(crate) account: AccountId,
     pub(crate) link: LinkId,
     pub(crate) click_id: Uuid,
-    pub(crate) at: Timestamp,
-    pub(crate) class: TrafficClass,
-    pub(crate) attributable: bool,
-    pub(crate) review: bool,
+    /// As it is without a look at earlier clicks.
+    pub(crate) class_by_request: TrafficClass,
     /// Whether the destination was told the click id.
     pub(crate) has_token: bool,
-    /// None where nobody knows it.
-    pub(crate) ip: Option<IpAddr>,
-    pub(crate) place: Place,
-    pub(crate) agent: Agent,
-    pub(crate) user_agent: Option<HeaderValue>,
-    pub(crate) referrer: Option<HeaderValue>,
-    /// The link's own, which go before those of the query.
-    pub(crate) source_id: Option<Box<str>>,
-    pub(crate) asset_id: Option<Box<str>>,
-    /// The request's target, for its query.
-    pub(crate) target: http::Uri,
-    pub(crate) deep_link: Option<Box<str>>,
-    pub(crate) deep_link_refused: bool,
-    /// Milliseconds in which the next click of this visitor is a duplicate.
-    pub(crate) window_ms: u32,
-    pub(crate) meta_data: Map<String, Value>,
+    /// What the duplicate check compares; none where there is nothing to compare, or nothing would follow from it.
+    pub(crate) visit: Option<Visit>,
+    pub(crate) told: Told,
     /// Nanoseconds that the redirect took.
     pub(crate) took_ns: u64,
 }
 
 impl PendingClick {
-    /// What the duplicate check compares; none where there is nothing to compare, or nothing would follow from it.
-    pub(crate) fn visit_key(&self, hasher: &VisitorHasher) -> Option<[u8; 16]> {
-        let ip = self.ip.filter(|_| self.class == TrafficClass::Valid && self.window_ms > 0)?;
-        Some(hasher.visit_key(ip, self.agent, self.link))
+    /// Its class, once it is known which click it repeats.
+    pub(crate) fn class(&self, duplicate_of: Option<Uuid>) -> TrafficClass {
+        duplicate_of.map_or(self.class_by_request, |_| TrafficClass::Duplicate)
     }
 }
 

@@ -10,11 +10,8 @@ use bytes::BytesMut;
 use metrics::Counter;
 use uuid::Uuid;
 
-use super::{click::PendingClick, core::Core};
-use crate::{
-    domain::{time::Timestamp, traffic::TrafficClass},
-    visitor::Visit,
-};
+use super::{click::PendingClick, core::Core, pending_clicks::ClickBatch};
+use crate::domain::time::Timestamp;
 
 /// How long the first click of a batch waits for others.
 const MAX_AGE: Duration = Duration::from_millis(5);
@@ -39,38 +36,36 @@ pub(crate) async fn flush_by_age(core: Rc<Core>) {
 
 /// Sends what there is.
 pub(crate) fn flush(core: &Rc<Core>) {
-    let clicks = core.clicks_pending.take();
-    if clicks.is_empty() {
-        return;
-    }
-    let unsettled = Unsettled::new(core.metrics().clicks_lost.clone(), clicks.len());
+    let Some(batch) = core.clicks_pending.take() else { return };
+    let unsettled = Unsettled::new(core.metrics().clicks_lost.clone(), batch.clicks.len());
     let Some(flight) = core.clicks_pending.flight() else {
         return drop(unsettled);
     };
     let core = Rc::clone(core);
     let tasks = core.tasks.clone();
     tasks.spawn_local(async move {
-        store(&core, clicks, unsettled).await;
+        store(&core, batch, unsettled).await;
         drop(flight);
     });
 }
 
 /// Checks a batch for duplicates and hands it to the log.
-pub(crate) async fn store(core: &Core, clicks: Vec<PendingClick>, unsettled: Unsettled) {
-    let repeats = duplicates(core, &clicks).await;
+pub(crate) async fn store(core: &Core, batch: ClickBatch, unsettled: Unsettled) {
+    let clicks = &batch.clicks;
+    let repeats = duplicates(core, clicks).await;
     let now = Timestamp::now();
     let mut records = Vec::with_capacity(clicks.len());
     let mut buffer = BytesMut::with_capacity(clicks.len() * RECORD_BYTES);
-    for (click, duplicate_of) in clicks.into_iter().zip(repeats) {
+    for (click, duplicate_of) in clicks.iter().zip(repeats) {
         // Counted here and not while the visitor waits: these counters are shared by all cores.
         let metrics = core.metrics();
         metrics.redirect_seconds.record(Duration::from_nanos(click.took_ns));
         let redirects = &metrics.redirects;
         if click.has_token { &redirects.attributed } else { &redirects.unattributed }.increment(1);
-        let class = if duplicate_of.is_some() { TrafficClass::Duplicate } else { click.class };
-        metrics.clicks(class).increment(1);
-        records.push(core.write_down(&mut buffer, &click, duplicate_of, now));
+        metrics.clicks(click.class(duplicate_of)).increment(1);
+        records.push(core.write_down(&mut buffer, (click, &batch.texts), duplicate_of, now));
     }
+    core.clicks_pending.give_back(batch);
     if core.parts.sink.append(records).await.is_ok() {
         unsettled.stored(&core.metrics().clicks_stored);
     }
@@ -82,9 +77,9 @@ pub(crate) async fn duplicates(core: &Core, clicks: &[PendingClick]) -> Vec<Opti
     let mut asked = Vec::with_capacity(clicks.len());
     let mut visits = Vec::with_capacity(clicks.len());
     for (n, click) in clicks.iter().enumerate() {
-        if let Some(key) = click.visit_key(&core.parts.hasher) {
+        if let Some(visit) = click.visit {
             asked.push(n);
-            visits.push(Visit { key, click_id: click.click_id, window_ms: click.window_ms });
+            visits.push(visit);
         }
     }
     if visits.is_empty() {

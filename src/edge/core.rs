@@ -175,12 +175,12 @@ impl Core {
         }
     }
 
-    /// A click as its record, stamped: from here on it belongs to the event log. The payload is written at the end of
-    /// `buffer`, which the records of a batch share.
+    /// A click as its record, stamped: from here on it belongs to the event log. `texts` are those in which it was told.
+    /// The payload is written at the end of `buffer`, which the records of a batch share.
     pub fn write_down(
         &self,
         buffer: &mut BytesMut,
-        click: &PendingClick,
+        click: (&PendingClick, &[u8]),
         duplicate_of: Option<Uuid>,
         now: Timestamp,
     ) -> Record {
@@ -191,7 +191,6 @@ impl Core {
             duplicate_of,
             stamp,
             now,
-            &self.parts.hasher,
         );
         Record { topic: Topic::Clicks, key: None, payload }
     }

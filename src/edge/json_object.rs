@@ -19,7 +19,17 @@ pub(super) fn object(out: &mut Vec<u8>, fields: impl FnOnce(&mut Object<'_>)) {
     out.push(b'}');
 }
 
+/// Writes more fields of an object that has some, to be [placed](Object::place) in it later.
+pub(super) fn more(out: &mut Vec<u8>, fields: impl FnOnce(&mut Object<'_>)) {
+    fields(&mut Object { out, empty: false });
+}
+
 impl Object<'_> {
+    /// What [`more`] has written, after the fields that are there.
+    pub fn place(&mut self, fields: &[u8]) {
+        self.out.extend_from_slice(fields);
+    }
+
     fn name(&mut self, name: &'static str) {
         if !self.empty {
             self.out.push(b',');
@@ -109,8 +119,12 @@ mod tests {
             object.text_if("none", None::<&str>);
             object.texts("some", &[None, Some("a\"".into())]);
             object.uuid("id", Uuid::nil());
+            let mut others = Vec::new();
+            more(&mut others, |object| object.value("m", &1));
+            object.place(&others);
         });
-        let text = r#"{"n":-5,"empty":{},"some":[null,"a\""],"id":"00000000-0000-0000-0000-000000000000"}"#;
+        let text =
+            r#"{"n":-5,"empty":{},"some":[null,"a\""],"id":"00000000-0000-0000-0000-000000000000","m":1}"#;
         assert_eq!(String::from_utf8(out).unwrap(), text);
         assert_eq!(serde_json::from_str::<serde_json::Value>(text).unwrap()["some"], json!([null, "a\""]));
     }

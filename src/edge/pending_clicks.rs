@@ -1,6 +1,10 @@
 //! The batch of clicks that fills, and how many batches are under way.
 
-use std::{cell::RefCell, mem, rc::Rc};
+use std::{
+    cell::{RefCell, RefMut},
+    mem,
+    rc::Rc,
+};
 
 use tokio::sync::Notify;
 
@@ -11,11 +15,23 @@ const MAX_CLICKS: usize = 256;
 /// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
 /// bounded memory is worth more than clicks that can be stored nowhere.
 const MAX_IN_FLIGHT: usize = 256;
+/// Emptied batches that are kept, so that the next ones have their memory: as many as are under way when all is well.
+const MAX_SPARE: usize = 4;
+/// A batch with more room than this is not kept: long texts are rare.
+const MAX_SPARE_BYTES: usize = 256 * 1024;
+
+/// Clicks that go to the log together, and what was told of them.
+#[derive(Debug, Default)]
+pub(crate) struct ClickBatch {
+    pub clicks: Vec<PendingClick>,
+    pub texts: Vec<u8>,
+}
 
 /// The clicks of one core that were answered and not sent yet.
 #[derive(Debug, Default)]
 pub(crate) struct PendingClicks {
-    clicks: RefCell<Vec<PendingClick>>,
+    batch: RefCell<ClickBatch>,
+    spare: RefCell<Vec<ClickBatch>>,
     in_flight: Rc<()>,
     begun: Notify,
 }
@@ -27,9 +43,14 @@ pub(crate) struct Flight {
 }
 
 impl PendingClicks {
-    /// Adds a click; `true`: the batch is full.
+    /// Where the next click is told. What is told has to be [pushed](Self::push).
+    pub(crate) fn texts(&self) -> RefMut<'_, Vec<u8>> {
+        RefMut::map(self.batch.borrow_mut(), |batch| &mut batch.texts)
+    }
+
+    /// Adds a click that was told in [`Self::texts`]; `true`: the batch is full.
     pub(crate) fn push(&self, click: PendingClick) -> bool {
-        let mut clicks = self.clicks.borrow_mut();
+        let clicks = &mut self.batch.borrow_mut().clicks;
         if clicks.capacity() == 0 {
             clicks.reserve_exact(MAX_CLICKS);
         }
@@ -45,9 +66,21 @@ impl PendingClicks {
         self.begun.notified().await;
     }
 
-    /// What there is; a new batch begins.
-    pub(crate) fn take(&self) -> Vec<PendingClick> {
-        mem::take(&mut *self.clicks.borrow_mut())
+    /// The clicks that there are, if any; a new batch begins.
+    pub(crate) fn take(&self) -> Option<ClickBatch> {
+        let mut batch = self.batch.borrow_mut();
+        (!batch.clicks.is_empty())
+            .then(|| mem::replace(&mut *batch, self.spare.borrow_mut().pop().unwrap_or_default()))
+    }
+
+    /// Keeps the memory of a batch that was written down.
+    pub(crate) fn give_back(&self, mut batch: ClickBatch) {
+        let mut spare = self.spare.borrow_mut();
+        if spare.len() < MAX_SPARE && batch.texts.capacity() <= MAX_SPARE_BYTES {
+            batch.clicks.clear();
+            batch.texts.clear();
+            spare.push(batch);
+        }
     }
 
     /// A place among the batches under way; `None`: there are too many.

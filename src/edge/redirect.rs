@@ -18,10 +18,12 @@ use std::{borrow::Cow, net::IpAddr, time::Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
 use metrics::Counter;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::{
     click::{LinkQuery, PendingClick, text},
+    click_record::{self, Telling},
     cookies,
     core::{Core, Scratch},
     deep_link,
@@ -37,7 +39,7 @@ use crate::{
         destination::Destination, ids::AccountId, program::AttributionModel, reason::Standing,
         time::Timestamp, token::ClickToken, traffic::TrafficClass,
     },
-    visitor::{Agent, Place, Signals, is_prefetch},
+    visitor::{Agent, Place, Signals, Visit, is_prefetch},
 };
 
 const SEC_GPC: HeaderName = HeaderName::from_static("sec-gpc");
@@ -58,11 +60,11 @@ impl From<Refusal> for Redirected {
     }
 }
 
-/// Answers a request for a link.
-pub fn redirect(core: &Core, parts: Parts, peer: IpAddr) -> Redirected {
+/// Answers a request for a link. What it says of the click is written at the end of `texts`.
+pub fn redirect(core: &Core, parts: &Parts, peer: IpAddr, texts: &mut Vec<u8>) -> Redirected {
     let started = Instant::now();
     let metrics = &core.metrics().redirects;
-    let (host, code) = match host_of(&parts).and_then(|host| Ok((host, code_of(parts.uri.path())?))) {
+    let (host, code) = match host_of(parts).and_then(|host| Ok((host, code_of(parts.uri.path())?))) {
         Ok(named) => named,
         Err(refusal) => {
             metrics.malformed.increment(1);
@@ -110,18 +112,14 @@ pub fn redirect(core: &Core, parts: Parts, peer: IpAddr) -> Redirected {
             headers.insert(header::SET_COOKIE, cookie);
         }
     }
-    let mut request_headers = parts.headers;
-    let click = followed.click(
-        &found,
-        &visit,
-        Origin {
-            ip: Some(ip),
-            user_agent: request_headers.remove(header::USER_AGENT),
-            referrer: request_headers.remove(header::REFERER),
-            target: parts.uri,
-        },
-        started,
-    );
+    let origin = Origin {
+        ip: Some(ip),
+        user_agent,
+        referrer: parts.headers.get(header::REFERER),
+        query: &asked,
+        meta_data: None,
+    };
+    let click = followed.click(core, &found, &visit, &origin, texts, started);
     Redirected { response, click: Some(click) }
 }
 
@@ -163,12 +161,14 @@ pub(crate) struct Visitor {
 }
 
 /// Where a click comes from.
-#[derive(Debug)]
-pub(crate) struct Origin {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Origin<'a> {
+    /// None where nobody knows it.
     pub ip: Option<IpAddr>,
-    pub user_agent: Option<HeaderValue>,
-    pub referrer: Option<HeaderValue>,
-    pub target: http::Uri,
+    pub user_agent: Option<&'a HeaderValue>,
+    pub referrer: Option<&'a HeaderValue>,
+    pub query: &'a LinkQuery<'a>,
+    pub meta_data: Option<&'a Map<String, Value>>,
 }
 
 /// A followed link. Its URL and its token are in the scratch buffers.
@@ -179,41 +179,55 @@ pub(crate) struct Followed {
     pub attributable: bool,
     pub review: bool,
     pub has_token: bool,
-    pub deep_link: Option<Box<str>>,
+    pub deep_link: Option<String>,
     pub deep_link_refused: bool,
 }
 
 impl Followed {
-    /// The click, to be written down later.
+    /// The click, told at the end of `texts`.
     pub(crate) fn click(
-        self,
+        &self,
+        core: &Core,
         found: &Found<'_>,
         visitor: &Visitor,
-        origin: Origin,
+        origin: &Origin<'_>,
+        texts: &mut Vec<u8>,
         started: Instant,
     ) -> PendingClick {
-        let settings = &found.program.settings;
-        PendingClick {
-            account: found.program.account,
-            link: found.link.id(),
-            click_id: self.click_id,
+        let hasher = &core.parts.hasher;
+        let telling = Telling {
             at: visitor.now,
             class: self.class,
             attributable: self.attributable,
             review: self.review,
-            has_token: self.has_token,
             ip: origin.ip,
             place: visitor.place,
             agent: visitor.agent,
             user_agent: origin.user_agent,
             referrer: origin.referrer,
-            source_id: found.link.source_id().map(Box::from),
-            asset_id: found.link.asset_id().map(Box::from),
-            target: origin.target,
-            deep_link: self.deep_link,
+            query: origin.query,
+            source_id: found.link.source_id(),
+            asset_id: found.link.asset_id(),
+            deep_link: self.deep_link.as_deref(),
             deep_link_refused: self.deep_link_refused,
-            window_ms: settings.duplicate_window_ms,
-            meta_data: serde_json::Map::new(),
+            meta_data: origin.meta_data,
+        };
+        let told = click_record::tell(texts, &telling, hasher);
+        let (link, click_id) = (found.link.id(), self.click_id);
+        let window_ms = found.program.settings.duplicate_window_ms;
+        let compared = origin.ip.filter(|_| self.class == TrafficClass::Valid && window_ms > 0);
+        PendingClick {
+            account: found.program.account,
+            link,
+            click_id,
+            class_by_request: self.class,
+            has_token: self.has_token,
+            visit: compared.map(|ip| Visit {
+                key: hasher.visit_key(ip, visitor.agent, link),
+                click_id,
+                window_ms,
+            }),
+            told,
             took_ns: u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX),
         }
     }
@@ -298,8 +312,15 @@ pub(crate) fn follow(
             location::write(&mut scratch.location, &destination, Some(&values), brought, &own);
         }
     }
-    let deep_link = deep_url.map(String::into_boxed_str);
-    Some(Followed { click_id, class, attributable, review, has_token, deep_link, deep_link_refused })
+    Some(Followed {
+        click_id,
+        class,
+        attributable,
+        review,
+        has_token,
+        deep_link: deep_url,
+        deep_link_refused,
+    })
 }
 
 /// Whether the browser asks not to be told apart from others.

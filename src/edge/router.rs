@@ -98,7 +98,7 @@ where
     match (Route::of(request.uri().path()), verb) {
         (Route::Link, Verb::Get | Verb::Head) => {
             let (parts, _) = request.into_parts();
-            let redirected = redirect::redirect(core, parts, peer);
+            let redirected = redirect::redirect(core, &parts, peer, &mut core.clicks_pending.texts());
             if let Some(click) = redirected.click {
                 click_batch::add(core, click);
             }

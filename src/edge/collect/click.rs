@@ -36,7 +36,7 @@ pub(crate) struct Reported {
     pub destination: String,
 }
 
-/// Follows the link that one element names.
+/// Follows the link that one element names. What it says of the click is written at the end of `texts`.
 ///
 /// # Errors
 /// A field that cannot be read, is unknown, or names no link of the account.
@@ -46,6 +46,7 @@ pub(crate) fn follow_reported(
     mut fields: Fields<'_>,
     headers: &HeaderMap,
     peer: IpAddr,
+    texts: &mut Vec<u8>,
 ) -> Result<Reported, Refusal> {
     let started = Instant::now();
     let code = fields.code("referral_code")?;
@@ -90,13 +91,14 @@ pub(crate) fn follow_reported(
         .ok_or_else(|| Refusal::field("referral_code", "neither link nor program has a destination"))?;
     let token = Some(scratch.token.clone()).filter(|token| !token.is_empty());
     let destination = String::from_utf8_lossy(&scratch.location).into_owned();
-    let mut click = followed.click(
-        &found,
-        &visitor,
-        Origin { ip, user_agent, referrer, target: target.clone() },
-        started,
-    );
-    click.meta_data = meta_data;
+    let origin = Origin {
+        ip,
+        user_agent: user_agent.as_ref(),
+        referrer: referrer.as_ref(),
+        query: &asked,
+        meta_data: Some(&meta_data),
+    };
+    let click = followed.click(core, &found, &visitor, &origin, texts, started);
     Ok(Reported { click, token, destination })
 }
 

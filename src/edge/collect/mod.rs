@@ -134,9 +134,11 @@ where
     let items = Items::read(text, core.limits.batch_events)?;
     let request = Request { core, kind, caller, headers: &parts.headers, peer, idempotency };
 
+    let mut texts = Vec::new();
     let mut read: Vec<Result<Taken, Refusal>> =
-        items.list.iter().enumerate().map(|(n, item)| request.read(item, n)).collect();
-    let records = stamp(core, &mut read).await;
+        items.list.iter().enumerate().map(|(n, item)| request.read(item, n, &mut texts)).collect();
+    let records = stamp(core, &mut read, &texts).await;
+    drop(texts);
     let accepted = records.len();
     let metrics = &core.metrics().events;
     metrics.invalid.increment((read.len() - accepted) as u64);
@@ -329,11 +331,12 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
-    fn read(&self, item: &RawValue, index: usize) -> Result<Taken, Refusal> {
+    /// What a click says is written at the end of `texts`.
+    fn read(&self, item: &RawValue, index: usize, texts: &mut Vec<u8>) -> Result<Taken, Refusal> {
         let fields = Fields::of_json(item, String::new())?;
         let Caller { account, authority } = self.caller;
         let body = match self.kind {
-            EventKind::Click => return self.read_click(fields),
+            EventKind::Click => return self.read_click(fields, texts),
             EventKind::Conversion(kind) => Body::Conversion(Box::new(report::conversion(
                 fields,
                 account,
@@ -353,13 +356,14 @@ impl Request<'_> {
         })
     }
 
-    fn read_click(&self, fields: Fields<'_>) -> Result<Taken, Refusal> {
-        let reported = click::follow_reported(self.core, self.caller, fields, self.headers, self.peer)?;
+    fn read_click(&self, fields: Fields<'_>, texts: &mut Vec<u8>) -> Result<Taken, Refusal> {
+        let reported =
+            click::follow_reported(self.core, self.caller, fields, self.headers, self.peer, texts)?;
         let followed = Followed {
             click_id: Prefix::Click.format(reported.click.click_id),
             token: reported.token,
             destination: reported.destination,
-            class: reported.click.class,
+            class: reported.click.class_by_request,
         };
         Ok(Taken {
             id: reported.click.click_id,
@@ -372,7 +376,7 @@ impl Request<'_> {
 }
 
 /// The records of what was read, in order. Clicks are checked for duplicates first, all at once.
-async fn stamp(core: &Core, read: &mut [Result<Taken, Refusal>]) -> Vec<Record> {
+async fn stamp(core: &Core, read: &mut [Result<Taken, Refusal>], texts: &[u8]) -> Vec<Record> {
     let now = Timestamp::now();
     let mut records = Vec::with_capacity(read.len());
     let mut clicks = Vec::new();
@@ -392,9 +396,9 @@ async fn stamp(core: &Core, read: &mut [Result<Taken, Refusal>]) -> Vec<Record> 
     let mut buffer = BytesMut::new();
     let repeats = if clicks.is_empty() { Vec::new() } else { click_batch::duplicates(core, &clicks).await };
     for ((click, repeat), followed) in clicks.into_iter().zip(repeats).zip(followed) {
-        followed.class = if repeat.is_some() { TrafficClass::Duplicate } else { click.class };
+        followed.class = click.class(repeat);
         core.metrics().clicks(followed.class).increment(1);
-        records.push(core.write_down(&mut buffer, &click, repeat, now));
+        records.push(core.write_down(&mut buffer, (&click, texts), repeat, now));
     }
     records
 }
