@@ -193,4 +193,8 @@ async fn a_key_that_is_not_ours_spoils_only_its_own_visit() {
     edge.firsts(&spoilt).await;
     assert_eq!((edge.visits("unanswered"), edge.visits("answered")), (2, 2));
     assert_eq!((edge.requests("ok"), edge.requests("error")), (1, 0));
+    // Where nothing is ours, Redis has not answered.
+    let stranger = Edge::start(&settings);
+    stranger.firsts(&[visit(keys[0], HOUR), visit(keys[2], HOUR)]).await;
+    assert_eq!((stranger.requests("ok"), stranger.requests("error")), (0, 1));
 }

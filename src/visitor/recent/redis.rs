@@ -1,7 +1,7 @@
 //! The duplicate check that all edges share, in Redis.
 //!
 //! The memory of this process is asked first. What it knows as a repeat is one, and Redis is not asked; what is new to
-//! it goes to Redis, one pipeline per batch, and Redis decides. When Redis does not answer within the time limit, or is
+//! it goes to Redis, all of a batch at once, and Redis decides. When Redis does not answer within the time limit, or is
 //! left alone because it failed several times in a row, the memory has decided already.
 //!
 //! So while Redis is away, a visitor who comes back is found by the edge that saw them before, and counted once more

@@ -1,14 +1,20 @@
 //! Redis itself: one server, the primary that Sentinel names, or a cluster.
 //!
 //! A visit is `SET key click-id NX GET PX window`: what was there before, or nothing, is the answer and decides.
-//! Redis takes NX together with GET since 7.0.
+//! Redis takes NX together with GET since 7.0. One server is asked for all visits by one script (EVAL), or by one
+//! pipeline where it takes none; a cluster for each by itself, as their keys are on all its nodes.
 //!
 //! ```text
 //! key    prefix, then the 16 bytes of the visit
 //! value  the 16 bytes of the click id that came first
 //! ```
 
-use std::{fmt, fs, io, path::PathBuf, time::Duration};
+use std::{
+    fmt, fs, io,
+    path::PathBuf,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use futures_util::future::join_all;
 use redis::{
@@ -25,6 +31,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
+use tracing::info;
 use uuid::Uuid;
 
 use super::Visit;
@@ -33,6 +40,21 @@ use crate::config::{RedisKind, RedisSettings, RedisUrl, RedisUrlError};
 /// A command's data beside its key: SET, click id, NX, GET, PX and up to eight digits.
 const COMMAND_BYTES: usize = 3 + 16 + 2 + 3 + 2 + 8;
 const COMMAND_ARGUMENTS: usize = 7;
+/// For keys with their click ids and windows in turn: the place and the first of each that was known before, or the
+/// error that its key gave. Those that are not named are fresh.
+const FIRSTS: &str = "\
+    local known = {} \
+    for n, key in ipairs(KEYS) do \
+        local first = redis.pcall('SET', key, ARGV[2 * n - 1], 'NX', 'GET', 'PX', ARGV[2 * n]) \
+        if first then known[#known + 1] = n; known[#known + 1] = first end \
+    end \
+    return known";
+/// EVAL, the script and the number of keys.
+const SCRIPT_ARGUMENTS: usize = 3;
+const SCRIPT_BYTES: usize = 4 + FIRSTS.len() + 4;
+/// Key, click id and window, without the prefix of the key.
+const VISIT_ARGUMENTS: usize = 3;
+const VISIT_BYTES: usize = 16 + 16 + 8;
 /// How long one connection may take to be made, TLS and log-in included.
 const CONNECT: Duration = Duration::from_secs(1);
 /// How often a cluster's node is asked again after it moved a key; each batch is bounded by its own time limit.
@@ -57,6 +79,8 @@ pub(super) struct Server {
     url: RedisUrl,
     certificates: Option<TlsCertificates>,
     prefix: Box<[u8]>,
+    /// Learnt from its answers, as of a user without the right to them.
+    refuses_scripts: AtomicBool,
 }
 
 impl fmt::Debug for Server {
@@ -88,7 +112,12 @@ impl Server {
     pub(super) fn new(settings: &RedisSettings) -> Result<Self, ServerError> {
         let url: RedisUrl = settings.url.parse()?;
         let certificates = if url.tls { authorities(settings)? } else { None };
-        let server = Self { url, certificates, prefix: settings.prefix.as_bytes().into() };
+        let server = Self {
+            url,
+            certificates,
+            prefix: settings.prefix.as_bytes().into(),
+            refuses_scripts: AtomicBool::new(false),
+        };
         match &server.url.kind {
             RedisKind::Single => drop(server.client().map_err(ServerError::Client)?),
             RedisKind::Sentinel { primary } => {
@@ -136,35 +165,95 @@ impl Server {
         connection: Connection,
         visits: &[Visit],
     ) -> Result<Vec<Answer>, RedisError> {
-        let values: Vec<Result<Value, RedisError>> = match connection {
-            Connection::Single(mut connection) => {
-                let mut pipeline = Pipeline::with_capacity(visits.len());
-                for visit in visits {
-                    pipeline.add_command(self.command(visit));
-                }
-                let values = connection.req_packed_commands(&pipeline, 0, visits.len()).await?;
-                values.into_iter().map(Value::extract_error).collect()
+        match connection {
+            Connection::Single(connection) if self.refuses_scripts.load(Ordering::Relaxed) => {
+                self.ask_in_turn(connection, visits).await
             }
-            // Each visit goes to the node of its key, all at once; the connection follows keys that moved.
-            Connection::Cluster(connection) => {
-                let asked = visits.iter().map(|visit| {
-                    let mut connection = connection.clone();
-                    let route = Route::with_key(self.key(visit), SlotAddr::Master);
-                    let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
-                    let command = self.command(visit);
-                    async move { connection.route_command(command, route).await?.extract_error() }
-                });
-                join_all(asked).await
+            Connection::Single(connection) => match self.ask_at_once(connection.clone(), visits).await {
+                Err(error) if may_be_about_scripts(&error) => {
+                    let answers = self.ask_in_turn(connection, visits).await?;
+                    if !self.refuses_scripts.swap(true, Ordering::Relaxed) {
+                        info!(%error, "Redis takes no scripts, and is asked for each visit by itself");
+                    }
+                    Ok(answers)
+                }
+                answered => answered,
+            },
+            Connection::Cluster(connection) => self.ask_each(&connection, visits).await,
+        }
+    }
+
+    /// One command for each visit, all in one pipeline.
+    async fn ask_in_turn(
+        &self,
+        mut connection: MultiplexedConnection,
+        visits: &[Visit],
+    ) -> Result<Vec<Answer>, RedisError> {
+        let mut pipeline = Pipeline::with_capacity(visits.len());
+        for visit in visits {
+            pipeline.add_command(self.command(visit));
+        }
+        let values = connection.req_packed_commands(&pipeline, 0, visits.len()).await?;
+        unless_all_are_refused(values.into_iter().map(Value::extract_error).collect())
+    }
+
+    /// One server has all keys: one script for all visits costs this side a fraction of a command for each.
+    async fn ask_at_once(
+        &self,
+        mut connection: MultiplexedConnection,
+        visits: &[Visit],
+    ) -> Result<Vec<Answer>, RedisError> {
+        let unexpected =
+            || RedisError::from((ErrorKind::UnexpectedReturnType, "the script's answer is of no use"));
+        let known = match connection.req_packed_command(&self.script(visits)).await? {
+            Value::Array(known) => known,
+            refused => {
+                refused.extract_error()?;
+                return Err(unexpected());
             }
         };
-        let answers = values.iter().map(Answer::of).collect::<Vec<_>>();
-        let refused = values.into_iter().zip(&answers).try_fold(None, |first, (value, answer)| {
-            (*answer == Answer::Unknown).then(|| first.or(value.err()))
-        });
-        match refused {
-            Some(Some(error)) => Err(error),
-            Some(None) | None => Ok(answers),
+        let mut values = vec![Ok(Value::Nil); visits.len()];
+        let mut known = known.into_iter();
+        while let Some(place) = known.next() {
+            let (Value::Int(place), Some(value)) = (place, known.next()) else { return Err(unexpected()) };
+            let place = usize::try_from(place).ok().and_then(|place| values.get_mut(place.checked_sub(1)?));
+            *place.ok_or_else(unexpected)? = value.extract_error();
         }
+        unless_all_are_refused(values)
+    }
+
+    /// Each visit goes to the node of its key, all at once; the connection follows keys that moved.
+    async fn ask_each(
+        &self,
+        connection: &ClusterConnection,
+        visits: &[Visit],
+    ) -> Result<Vec<Answer>, RedisError> {
+        let asked = visits.iter().map(|visit| {
+            let mut connection = connection.clone();
+            let route = Route::with_key(self.key(visit), SlotAddr::Master);
+            let route = RoutingInfo::SingleNode(SingleNodeRoutingInfo::SpecificNode(route));
+            let command = self.command(visit);
+            async move { connection.route_command(command, route).await?.extract_error() }
+        });
+        unless_all_are_refused(join_all(asked).await)
+    }
+
+    fn script(&self, visits: &[Visit]) -> Cmd {
+        let mut script = Cmd::with_capacity(
+            SCRIPT_ARGUMENTS + VISIT_ARGUMENTS * visits.len(),
+            SCRIPT_BYTES + visits.len() * (self.prefix.len() + VISIT_BYTES),
+        );
+        script.arg("EVAL").arg(FIRSTS).arg(visits.len());
+        let mut key = self.prefix.to_vec();
+        for visit in visits {
+            key.truncate(self.prefix.len());
+            key.extend_from_slice(&visit.key);
+            script.arg(&key[..]);
+        }
+        for visit in visits {
+            script.arg(visit.click_id.as_bytes()).arg(visit.window());
+        }
+        script
     }
 
     fn key(&self, visit: &Visit) -> Vec<u8> {
@@ -264,6 +353,25 @@ impl Server {
             log_in = log_in.set_password(password);
         }
         log_in
+    }
+}
+
+/// Whether each visit by itself may be answered all the same.
+fn may_be_about_scripts(error: &RedisError) -> bool {
+    matches!(error.code(), Some("NOPERM" | "CROSSSLOT")) || error.to_string().contains("unknown command")
+}
+
+/// # Errors
+/// All are errors: the first of them.
+fn unless_all_are_refused(values: Vec<Result<Value, RedisError>>) -> Result<Vec<Answer>, RedisError> {
+    let answers: Vec<_> = values.iter().map(Answer::of).collect();
+    let refused = values
+        .into_iter()
+        .zip(&answers)
+        .try_fold(None, |first, (value, answer)| (*answer == Answer::Unknown).then(|| first.or(value.err())));
+    match refused {
+        Some(Some(error)) => Err(error),
+        Some(None) | None => Ok(answers),
     }
 }
 
