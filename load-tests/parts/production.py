@@ -1,6 +1,7 @@
 """`waypost edge` with Kafka, Redis and GeoIP beside bare hyper and beside nginx doing part of the same work."""
 
 import contextlib
+import functools
 import re
 import statistics
 import subprocess
@@ -38,7 +39,6 @@ class Production(Comparison):
         self.services = None
         self.phases = defaultdict(list)
         self.click_bytes = []
-        self.modules = re.search(r"--modules-path=(\S+)", version("nginx", "-V")).group(1)
         super().__init__(args, binaries, folder)
 
     def make_load(self):
@@ -53,15 +53,13 @@ class Production(Comparison):
 
     def start(self, name, folder):
         self.services.forget_visitors()
-        log = {"BUFFER": BUFFERED if name == "nginx-log-buffered" else "", "MODULES": self.modules,
-               "REDIS": self.services.redis_port()}
-        if name.startswith("nginx-log"):
-            return Nginx("log.conf", folder, log)
-        if name == "nginx-lua-redis":
-            return Nginx("lua.conf", folder, log)
         if name == "waypost":
             return self.start_waypost(folder, self.waypost_environment())
-        return super().start(name, folder)
+        if not name.startswith("nginx"):
+            return super().start(name, folder)
+        log = {"BUFFER": BUFFERED if name == "nginx-log-buffered" else "", "MODULES": nginx_modules(),
+               "REDIS": self.services.redis_port()}
+        return Nginx("lua.conf" if name == "nginx-lua-redis" else "log.conf", folder, log)
 
     def make_topics(self):
         command = [str(self.binaries / "waypost"), "topics", "create", "--replication", "1", "--min-insync", "1",
@@ -84,6 +82,11 @@ class Production(Comparison):
         finally:
             settle.stop()
 
+    def publish(self):
+        """The catalog is on Kafka from now on."""
+        with self.settlement():
+            pass
+
     def make_data(self, data):
         """An edge has no store: its catalog comes by Kafka."""
 
@@ -97,14 +100,17 @@ class Production(Comparison):
         self.services = Services(self.folder / "services")
         try:
             self.make_topics()
-            with self.settlement():
-                pass
-            super().run()
-            for n in range(self.args.rounds):
-                progress(f"Redis and Kafka away, round {n + 1} of {self.args.rounds}")
-                self.run_away(self.rates["waypost"])
+            self.compare()
         finally:
             self.services.end()
+
+    def compare(self):
+        """All that is measured, while the services are up."""
+        self.publish()
+        super().run()
+        for n in range(self.args.rounds):
+            progress(f"Redis and Kafka away, round {n + 1} of {self.args.rounds}")
+            self.run_away(self.rates["waypost"])
 
     def run_full(self, name):
         super().run_full(name)
@@ -185,9 +191,11 @@ class Production(Comparison):
         print("\n".join([*lines, "", self.idle(), "", size, "", self.by_thread(), *self.all_notes()]))
 
 
-def version(*command):
-    result = subprocess.run(command, capture_output=True, text=True, timeout=10)
-    return result.stdout + result.stderr
+@functools.cache
+def nginx_modules():
+    """The folder with those that are not built in."""
+    result = subprocess.run(["nginx", "-V"], capture_output=True, text=True, timeout=10)
+    return re.search(r"--modules-path=(\S+)", result.stdout + result.stderr).group(1)
 
 
 def is_published(metrics):
