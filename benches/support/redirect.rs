@@ -55,6 +55,7 @@ pub fn core(geoip: Option<PathBuf>) -> Core {
         header_read_timeout_ms: 5_000,
         body_read_timeout_ms: 5_000,
         pixel_wait_ms: 2_000,
+        append_timeout_ms: 10_000,
         drain_delay_ms: 0,
         drain_timeout_ms: 5_000,
     };

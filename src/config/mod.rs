@@ -66,6 +66,8 @@ pub struct EdgeSettings {
     pub body_read_timeout_ms: u64,
     /// How long the pixel waits until its event is durable.
     pub pixel_wait_ms: u64,
+    /// How long a reported event that may be repeated may take to become durable.
+    pub append_timeout_ms: u64,
     /// Between readiness 503 and closing the listener.
     pub drain_delay_ms: u64,
     /// From SIGTERM to the end, whatever is still open.

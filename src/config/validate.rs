@@ -49,6 +49,7 @@ pub const RANGES: &[Range] = ranges! {
     edge.header_read_timeout_ms: 1 to 600_000;
     edge.body_read_timeout_ms: 1 to 600_000;
     edge.pixel_wait_ms: 1 to 30_000;
+    edge.append_timeout_ms: 1 to 600_000;
     edge.drain_delay_ms: 0 to 600_000;
     edge.drain_timeout_ms: 1 to 3_600_000;
     api.max_body_bytes: 1_024 to 67_108_864;
@@ -162,23 +163,28 @@ impl Settings {
                 format!("is the same as `{key}`: {other}; each needs a port of its own"),
             );
         }
-        check(
-            self.edge.pixel_wait_ms > self.spool.commit_ms,
-            "edge.pixel_wait_ms",
-            format!(
-                "must be above `spool.commit_ms` ({} ms): no event is durable sooner",
-                self.spool.commit_ms
-            ),
-        );
         self.kafka.validate(&mut check);
-        check(
-            !self.kafka.is_used() || self.edge.pixel_wait_ms > self.kafka.spool_after_ms,
-            "edge.pixel_wait_ms",
-            format!(
-                "must be above `kafka.spool_after_ms` ({} ms): without Kafka no event is durable sooner",
-                self.kafka.spool_after_ms
-            ),
-        );
+        for (key, wait) in [
+            ("edge.pixel_wait_ms", self.edge.pixel_wait_ms),
+            ("edge.append_timeout_ms", self.edge.append_timeout_ms),
+        ] {
+            check(
+                wait > self.spool.commit_ms,
+                key,
+                format!(
+                    "must be above `spool.commit_ms` ({} ms): no event is durable sooner",
+                    self.spool.commit_ms
+                ),
+            );
+            check(
+                !self.kafka.is_used() || wait > self.kafka.spool_after_ms,
+                key,
+                format!(
+                    "must be above `kafka.spool_after_ms` ({} ms): without Kafka no event is durable sooner",
+                    self.kafka.spool_after_ms
+                ),
+            );
+        }
         let of_redis = if self.redis.url.is_empty() { 0 } else { self.redis.timeout_ms };
         check(
             !self.kafka.is_used() || self.kafka.spool_after_ms + of_redis <= MOST_CLICK_WAIT_MS,
@@ -412,6 +418,7 @@ mod tests {
         assert_eq!(wrong(|s| s.edge.default_account = "No Slug".into()), ["edge.default_account"]);
         assert_eq!(wrong(|s| s.edge.name = "a/b".into()), ["edge.name"]);
         assert_eq!(wrong(|s| s.edge.pixel_wait_ms = s.spool.commit_ms), ["edge.pixel_wait_ms"]);
+        assert_eq!(wrong(|s| s.edge.append_timeout_ms = s.spool.commit_ms), ["edge.append_timeout_ms"]);
         assert_eq!(wrong(|s| s.spool.commit_ms = 11), ["spool.commit_ms"]);
         assert_eq!(wrong(|s| s.spool.commit_events = 0), ["spool.commit_events"]);
         assert_eq!(wrong(|s| s.admin.listen = s.api.listen), ["admin.listen"]);

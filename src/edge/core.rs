@@ -62,6 +62,7 @@ pub(crate) struct Limits {
     pub body_time: Duration,
     pub batch_events: usize,
     pub pixel_wait: Duration,
+    pub append_time: Duration,
 }
 
 /// Buffers that are filled anew for each request.
@@ -116,6 +117,7 @@ impl Core {
                 body_time: Duration::from_millis(settings.body_read_timeout_ms),
                 batch_events: settings.max_batch_events,
                 pixel_wait: Duration::from_millis(settings.pixel_wait_ms),
+                append_time: Duration::from_millis(settings.append_timeout_ms),
             },
             clicks: Stream::new(&parts.name, boot, "clicks", number),
             conversions: Stream::new(&parts.name, boot, "conversions", number),

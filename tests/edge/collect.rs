@@ -323,6 +323,29 @@ async fn a_log_that_refuses_is_503() {
 }
 
 #[tokio::test]
+async fn a_log_that_does_not_answer_is_503() {
+    let mut settings = settings();
+    settings.append_timeout_ms = 100;
+    let edge = Edge::start_with(settings);
+    edge.sink.set(Mode::Hang);
+    let begun = std::time::Instant::now();
+    let reply = edge.post("conversion", SECRET_KEY, r#"{"program": "shop", "external_id": "o"}"#).await;
+    assert!(begun.elapsed().as_millis() >= 100, "{:?}", begun.elapsed());
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("2")));
+    assert_eq!(reply.json()["code"], "log_unavailable");
+    edge.metric_is("waypost_edge_events_total{outcome=\"not_stored\"}", 1).await;
+    // A repeat of this one would be another lead: its sender is left to wait.
+    let lead = edge.post("lead", SECRET_KEY, r#"{"referral_code": "jane"}"#);
+    let mut lead = std::pin::pin!(lead);
+    assert!(tokio::time::timeout(std::time::Duration::from_millis(300), &mut lead).await.is_err());
+    assert_eq!(edge.metric("waypost_edge_appended_total{outcome=\"stored\"}"), 0);
+    // Both come to the log all the same, and are counted.
+    edge.sink.release();
+    assert_eq!(lead.await.status, 202);
+    edge.metric_is("waypost_edge_appended_total{outcome=\"stored\"}", 2).await;
+}
+
+#[tokio::test]
 async fn bodies_may_come_in_pieces() {
     let mut settings = settings();
     settings.max_body_bytes = 100;

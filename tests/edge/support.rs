@@ -169,6 +169,7 @@ pub fn settings() -> EdgeSettings {
         header_read_timeout_ms: 5_000,
         body_read_timeout_ms: 5_000,
         pixel_wait_ms: 2_000,
+        append_timeout_ms: 10_000,
         drain_delay_ms: 0,
         drain_timeout_ms: 5_000,
     }

@@ -145,7 +145,8 @@ where
     let durability = if accepted == 0 {
         None
     } else {
-        match append::durable(core, records).await {
+        let retry_safe = read.iter().flatten().all(|taken| taken.retry_safe);
+        match append::durable(core, records, retry_safe).await {
             Ok(durability) => {
                 metrics.accepted.increment(accepted as u64);
                 Some(durability)
