@@ -94,7 +94,7 @@ pub enum Command {
     Api(ApiArgs),
     /// Create the store's tables, or bring them up to this version
     Migrate(MigrateArgs),
-    /// What waits for Kafka on this machine: inspect, replay
+    /// What waits for Kafka on this machine: inspect, replay, rescue
     #[command(subcommand)]
     Spool(SpoolCommand),
     /// Kafka's topics: create, check

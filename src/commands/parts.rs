@@ -207,10 +207,19 @@ pub fn open_spool(folder: &DataDir, settings: &Settings) -> Result<Spool, Failur
 
 pub fn spool_failed(error: &SpoolError) -> Failure {
     let code = match error {
-        SpoolError::NotALog(_) | SpoolError::Version { .. } | SpoolError::Damaged { .. } => Code::Data,
-        SpoolError::Missing(_) | SpoolError::NoWal(_) | SpoolError::Failed { .. } | SpoolError::Thread(_) => {
-            Code::Io
+        SpoolError::Failed { source, .. }
+            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) =>
+        {
+            return Failure::new(Code::Data, format!("the event log is damaged: {error}")).with_hint(
+                "docs/operations.md, WaypostSpoolNotReplayed, says how to go on and to save what can be read.",
+            );
         }
+        SpoolError::NotALog(_) | SpoolError::Version { .. } | SpoolError::Damaged { .. } => Code::Data,
+        SpoolError::Missing(_)
+        | SpoolError::NoWal(_)
+        | SpoolError::Failed { .. }
+        | SpoolError::Unread { .. }
+        | SpoolError::Thread(_) => Code::Io,
     };
     Failure::new(code, format!("the event log cannot be opened: {error}"))
         .with_hint("Check that the disk has room and that the file is an event log of Waypost.")

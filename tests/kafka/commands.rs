@@ -161,7 +161,7 @@ fn commands_without_brokers_say_so() {
     assert!(err.contains("no broker answers") && err.contains("Connection refused"), "{err}");
 }
 
-fn spool_of(dir: &Path, command: &[&str], settings: &KafkaSettings) -> (i32, String, String) {
+pub fn spool_of(dir: &Path, command: &[&str], settings: &KafkaSettings) -> (i32, String, String) {
     waypost(settings, &[&["spool"], command, &["--data-dir", dir.to_str().unwrap()]].concat())
 }
 

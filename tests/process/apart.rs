@@ -1,6 +1,9 @@
 //! `edge`, `settle` and `api` as processes of their own on one data folder.
 
+use std::fs;
+
 use reqwest::StatusCode;
+use rusqlite::Connection;
 use sea_orm::EntityTrait;
 use serde_json::{Value, json};
 use waypost::{store::entities::conversion, stream::spool::inspect};
@@ -177,4 +180,58 @@ async fn each_role_is_held_once() {
     for process in running {
         process.stop().await;
     }
+}
+
+/// Until settlement of conversions says whether it cannot go on.
+async fn stalled(settle: &Waypost, value: u8) {
+    let series = format!("waypost_settlement_stalled{{topic=\"conversions\"}} {value}\n");
+    eventually("settlement to say so", async || {
+        settle.admin("/metrics").await.1.contains(&series).then_some(())
+    })
+    .await;
+}
+
+/// What is damaged stops settlement until somebody has saved the rest, which takes effect.
+#[tokio::test]
+async fn a_log_that_is_damaged_is_rescued_by_hand() {
+    let (folder, key) = with_demo().await;
+    let edge = folder.start(EDGE).await;
+    for number in 0..4 {
+        buy(&edge, &key, &format!("order-{number}")).await;
+    }
+    edge.stop().await;
+    // Each order was answered, so each is a batch; the second can no longer be read.
+    let spool = folder.data().join("spool.db");
+    let connection = Connection::open(&spool).unwrap();
+    let damage = "UPDATE batch_conversions SET frame = substr(frame, 1, 60) WHERE first_offset = \
+                  (SELECT first_offset FROM batch_conversions ORDER BY first_offset LIMIT 1 OFFSET 1)";
+    assert_eq!(connection.execute(damage, []).unwrap(), 1);
+    drop(connection);
+
+    let settle = folder.start(SETTLE).await;
+    orders(&folder, 1).await;
+    stalled(&settle, 1).await;
+    settle.stop().await;
+    let aside = folder.beside("damaged.db");
+    for suffix in ["", "-wal", "-shm"] {
+        let part = folder.data().join(format!("spool.db{suffix}"));
+        if part.exists() {
+            fs::rename(part, folder.beside(&format!("damaged.db{suffix}"))).unwrap();
+        }
+    }
+    let rescue = folder.run(&["spool", "rescue", aside.to_str().unwrap()]);
+    assert_eq!(rescue.code, 1, "{rescue:?}");
+    assert!(rescue.out.contains("waypost.conversions.v1: 1 events are lost"), "{rescue:?}");
+
+    // The log is another one now, and is read from its beginning.
+    let settle = folder.start(SETTLE).await;
+    orders(&folder, 3).await;
+    folder.settled().await;
+    settle.stop().await;
+    // What is gone is told by its number.
+    let sums: Value = serde_json::from_str(&folder.ok(&["reconcile", "--json"])).unwrap();
+    let gaps: usize =
+        sums["streams"].as_array().unwrap().iter().map(|s| s["gaps"].as_array().unwrap().len()).sum();
+    assert_eq!(gaps, 1, "{sums}");
+    folder.assert_adds_up();
 }

@@ -48,6 +48,7 @@ fn every_command_explains_itself() {
         &["spool"],
         &["spool", "inspect"],
         &["spool", "replay"],
+        &["spool", "rescue"],
         &["catalog"],
         &["catalog", "republish"],
         &["secrets"],

@@ -6,6 +6,7 @@
 #[path = "../faults/disk.rs"]
 mod disk;
 mod full_disk;
+mod rescue;
 
 use std::{
     env, fs,

@@ -57,6 +57,10 @@ const STUCK_AFTER: u32 = 10;
 /// A window that was not acknowledged as a whole.
 struct NotDelivered;
 
+fn tell(lane: &Lane, error: &SourceError) {
+    tracing::error!(%error, topic = lane.topic.name(), "the spool cannot be replayed");
+}
+
 pub(super) struct Replay {
     lane: Arc<Lane>,
     source: SpoolSource,
@@ -87,7 +91,8 @@ impl Replay {
         let failed = |error: crate::stream::spool::SpoolError| SourceError::Failed(error.to_string());
         let mut source = spool.source(lane.topic).map_err(failed)?;
         let position = spool.stats().topics[lane.topic.index()].consumed;
-        source.seek(0, position).await?;
+        // It must not keep an edge from serving.
+        let broken = source.seek(0, position).await.inspect_err(|error| tell(&lane, error)).is_err();
         Ok(Self {
             lane,
             source,
@@ -97,7 +102,7 @@ impl Replay {
             troubles: 0,
             failures: 0,
             failing: None,
-            broken: false,
+            broken,
             stuck_after: message_timeout * STUCK_AFTER,
             topic_is_missing: false,
         })
@@ -110,7 +115,7 @@ impl Replay {
                 Ok(()) => {}
                 Err(error) => {
                     if !std::mem::replace(&mut self.broken, true) {
-                        tracing::error!(%error, "the spool cannot be replayed");
+                        tell(&self.lane, &error);
                     }
                     if self.lane.troubles() != self.troubles {
                         self.delivers = false;

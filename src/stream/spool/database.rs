@@ -21,8 +21,8 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, named_params,
-    params,
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, config::DbConfig,
+    named_params, params,
 };
 
 use super::{
@@ -84,6 +84,8 @@ struct Statements {
     first: &'static str,
     last: &'static str,
     holds: &'static str,
+    batch: &'static str,
+    next: &'static str,
     step: &'static str,
     count_before: &'static str,
     delete_before: &'static str,
@@ -105,6 +107,8 @@ macro_rules! statements {
                 " ORDER BY first_offset DESC LIMIT 1"
             ),
             holds: concat!("SELECT MAX(first_offset) FROM ", $table, " WHERE first_offset <= ?1"),
+            batch: concat!("SELECT frame FROM ", $table, " WHERE first_offset = ?1"),
+            next: concat!("SELECT MIN(first_offset) FROM ", $table, " WHERE first_offset > ?1"),
             step: concat!(
                 "SELECT first_offset FROM ",
                 $table,
@@ -167,6 +171,15 @@ impl Database {
         Ok(database)
     }
 
+    /// As [`open`](Self::open), for a file that [`check`](Self::check) may refuse. What is in the WAL stays there: the
+    /// file is on a disk that nobody trusts.
+    pub(super) fn open_damaged(path: &Path) -> Result<Self, SpoolError> {
+        let database = Self::connect(path, OpenFlags::empty(), "NORMAL")?;
+        let stays = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+        database.connection.set_db_config(stays, true).map_err(SpoolError::at(path))?;
+        Ok(database)
+    }
+
     fn connect(path: &Path, more: OpenFlags, synchronous: &str) -> Result<Self, SpoolError> {
         if more.is_empty() && !path.exists() {
             return Err(SpoolError::Missing(path.to_owned()));
@@ -209,8 +222,8 @@ impl Database {
         tx.commit()
     }
 
-    /// Refuses a file that is not a log, is a newer build's, or whose head does not follow its last batch: appending
-    /// to that would give offsets twice.
+    /// Refuses a file that is not a log, is a newer build's, or whose head does not follow its last batch or is behind
+    /// what was consumed: appending to that would give offsets twice, or ones that nobody reads.
     fn check(&self) -> Result<(), SpoolError> {
         let path = self.path.as_path();
         let pragma = |name| self.connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -227,8 +240,8 @@ impl Database {
             return Err(SpoolError::Version { path: path.to_owned(), version });
         }
         for topic in Topic::ALL {
-            let (head, last) = self.ends(topic).map_err(SpoolError::at(path))?;
-            if last.is_some_and(|last| last != head) {
+            let ((consumed, next_offset), last) = self.ends(topic).map_err(SpoolError::at(path))?;
+            if last.is_some_and(|last| last != next_offset) || consumed > next_offset {
                 return Err(SpoolError::Damaged { path: path.to_owned(), topic: topic.name() });
             }
         }
@@ -239,11 +252,10 @@ impl Database {
         self.connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
     }
 
-    /// The next offset by the head, and by the last batch.
-    fn ends(&self, topic: Topic) -> rusqlite::Result<(i64, Option<i64>)> {
-        let tx = self.connection.unchecked_transaction()?;
-        let last = tx.prepare_cached(statements(topic).last)?.query_row([], |row| row.get(0)).optional()?;
-        Ok((next_offset(&tx, topic)?, last))
+    /// What the head says, and the end of the last batch, seen at one moment: a writer may be at it.
+    fn ends(&self, topic: Topic) -> rusqlite::Result<((i64, i64), Option<i64>)> {
+        let _one_moment = self.connection.unchecked_transaction()?;
+        Ok((self.head(topic)?, self.last(topic)?))
     }
 
     /// Applies the marks of trimming (one per topic, 0 for none) and appends all batches, all or nothing and durable
@@ -365,10 +377,7 @@ impl Database {
             return Ok(());
         }
         let sql = statements(topic);
-        let holds: Option<i64> = tx
-            .prepare_cached(sql.holds)
-            .and_then(|mut statement| statement.query_row([from], |row| row.get(0)))
-            .map_err(failed)?;
+        let holds = self.holds(topic, from).map_err(failed)?;
         let mut statement = tx.prepare_cached(sql.read).map_err(failed)?;
         let mut rows = statement.query([holds.unwrap_or(from)]).map_err(failed)?;
         let mut next = from;
@@ -395,6 +404,35 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// The first offset that nobody has taken on, and the next one that is given.
+    pub(super) fn head(&self, topic: Topic) -> rusqlite::Result<(i64, i64)> {
+        let sql = "SELECT consumed, next_offset FROM topic WHERE id = ?1";
+        self.connection.query_row(sql, [key(topic)], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// The end of the last batch.
+    pub(super) fn last(&self, topic: Topic) -> rusqlite::Result<Option<i64>> {
+        self.connection.prepare_cached(statements(topic).last)?.query_row([], |row| row.get(0)).optional()
+    }
+
+    /// The beginning of the batch that should hold `offset`.
+    pub(super) fn holds(&self, topic: Topic, offset: i64) -> rusqlite::Result<Option<i64>> {
+        self.connection.prepare_cached(statements(topic).holds)?.query_row([offset], |row| row.get(0))
+    }
+
+    /// The frame of the batch that begins at `first`, proved by nothing.
+    pub(super) fn batch(&self, topic: Topic, first: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+        self.connection
+            .prepare_cached(statements(topic).batch)?
+            .query_row([first], |row| row.get(0))
+            .optional()
+    }
+
+    /// The beginning of the first batch behind `offset`.
+    pub(super) fn next(&self, topic: Topic, offset: i64) -> rusqlite::Result<Option<i64>> {
+        self.connection.prepare_cached(statements(topic).next)?.query_row([offset], |row| row.get(0))
     }
 
     /// Whether a reader may stand at `offset`: not before what is kept, and not past the end.

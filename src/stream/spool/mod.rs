@@ -53,12 +53,14 @@ mod database;
 mod format;
 mod queue;
 mod reader;
+mod rescue;
 mod reserve;
 mod writer;
 
 use database::Database;
 use queue::{GroupLimits, Queue};
 pub use reader::{SpoolEnd, SpoolSource};
+pub use rescue::{Rescue, damage};
 use reserve::Reserve;
 use writer::Writer;
 
@@ -88,6 +90,8 @@ pub enum SpoolError {
     Damaged { path: PathBuf, topic: &'static str },
     #[error("the event log {path}: {source}")]
     Failed { path: PathBuf, source: rusqlite::Error },
+    #[error("the event log {path}: {detail}")]
+    Unread { path: PathBuf, detail: String },
     #[error("the thread of the event log cannot start: {0}")]
     Thread(std::io::Error),
 }
