@@ -5,7 +5,7 @@ import re
 from schemas import name
 
 # Kinds with a pod template, and Waypost's pods by their component.
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "Job", "CronJob")
 
 
 def of(items, *kinds):
@@ -13,7 +13,7 @@ def of(items, *kinds):
 
 
 def template(workload):
-    return workload["spec"]["template"]
+    return (workload["spec"].get("jobTemplate") or workload)["spec"]["template"]
 
 
 def container(workload):
@@ -44,24 +44,29 @@ def port(workload, number_or_name):
 
 def pods(items):
     for workload in of(items, *WORKLOADS):
-        who, spec, box = name(workload), template(workload)["spec"], container(workload)
+        who, spec = name(workload), template(workload)["spec"]
         wanted = [
             (spec.get("automountServiceAccountToken"), False, "automountServiceAccountToken"),
             (spec.get("enableServiceLinks"), False, "enableServiceLinks"),
             (spec.get("securityContext", {}).get("runAsNonRoot"), True, "runAsNonRoot"),
             (spec.get("securityContext", {}).get("seccompProfile"), {"type": "RuntimeDefault"}, "seccompProfile"),
-            (box.get("securityContext", {}).get("allowPrivilegeEscalation"), False, "allowPrivilegeEscalation"),
-            (box.get("securityContext", {}).get("readOnlyRootFilesystem"), True, "readOnlyRootFilesystem"),
-            (box.get("securityContext", {}).get("capabilities"), {"drop": ["ALL"]}, "capabilities"),
         ]
+        boxes = [*spec.get("initContainers", []), *spec["containers"]]
+        for security in (box.get("securityContext", {}) for box in boxes):
+            wanted += [
+                (security.get("allowPrivilegeEscalation"), False, "allowPrivilegeEscalation"),
+                (security.get("readOnlyRootFilesystem"), True, "readOnlyRootFilesystem"),
+                (security.get("capabilities"), {"drop": ["ALL"]}, "capabilities"),
+            ]
         for is_, should, key in wanted:
             if is_ != should:
                 yield f"{who}: {key} is {is_}, not {should}"
         if not spec.get("securityContext", {}).get("runAsUser"):
             yield f"{who}: runAsUser is not set"
-        for kind, resource in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
-            if resource not in box.get("resources", {}).get(kind, {}):
-                yield f"{who}: no {kind} of {resource}"
+        for box in boxes:
+            for kind, resource in (("requests", "cpu"), ("requests", "memory"), ("limits", "memory")):
+                if resource not in box.get("resources", {}).get(kind, {}):
+                    yield f"{who}: no {kind} of {resource}"
         if len(spec["containers"]) != 1:
             yield f"{who}: has more than one container; the checks know one"
 

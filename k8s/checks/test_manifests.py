@@ -70,6 +70,11 @@ class Broken(unittest.TestCase):
         self.box["securityContext"]["readOnlyRootFilesystem"] = False
         self.expect("readOnlyRootFilesystem is False")
 
+    def test_a_container_that_goes_before_and_may_write_to_its_root(self):
+        pod = self.get("CronJob", "waypost-rates")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        pod["initContainers"][0]["securityContext"]["readOnlyRootFilesystem"] = False
+        self.expect("CronJob/waypost-rates: readOnlyRootFilesystem is False")
+
     def test_a_container_without_a_limit_of_memory(self):
         del self.box["resources"]["limits"]
         self.expect("no limits of memory")
