@@ -89,7 +89,7 @@ impl Refusal {
             Self::Unauthorized => "unauthorized",
             Self::Forbidden(_) => "forbidden",
             Self::NotStored(AppendError::Full) => "log_full",
-            Self::NotStored(AppendError::Failed) => "log_unavailable",
+            Self::NotStored(AppendError::Stalled | AppendError::Failed) => "log_unavailable",
             Self::NotStored(AppendError::Closed) => "stopping",
         }
     }
@@ -98,7 +98,7 @@ impl Refusal {
     pub const fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::NotStored(AppendError::Full) => Some(Duration::from_secs(5)),
-            Self::NotStored(AppendError::Failed) => Some(Duration::from_secs(2)),
+            Self::NotStored(AppendError::Stalled | AppendError::Failed) => Some(Duration::from_secs(2)),
             // Another edge takes it.
             Self::NotStored(AppendError::Closed) => Some(Duration::from_secs(1)),
             Self::NotFound

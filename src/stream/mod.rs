@@ -84,12 +84,15 @@ impl Durability {
     }
 }
 
-/// Why records were not stored. None of a refused batch is in the log.
+/// Why records were not stored. None of a refused batch is in the log, but for what [`Failed`](Self::Failed) says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// The log has reached its size, or too much is under way: try again later.
+    /// The log has reached its size: try again later.
     #[error("the event log is full")]
     Full,
+    /// More is under way to the disk than memory may be given for: try again later.
+    #[error("the event log's disk does not keep up")]
+    Stalled,
     /// The disk or the broker failed. Where it failed after writing, the records can turn up all the same; their ids
     /// make that harmless.
     #[error("the event log cannot write")]

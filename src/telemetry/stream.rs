@@ -45,6 +45,7 @@ pub struct StreamMetrics {
 pub struct TopicMetrics {
     pub stored: Counter,
     pub full: Counter,
+    pub stalled: Counter,
     pub failed: Counter,
     pub closed: Counter,
     pub events: Gauge,
@@ -82,6 +83,7 @@ impl TopicMetrics {
         let metrics = Self {
             stored: outcome("stored"),
             full: outcome("full"),
+            stalled: outcome("stalled"),
             failed: outcome("failed"),
             closed: outcome("closed"),
             events: gauge!(EVENTS, "topic" => topic),
@@ -118,7 +120,7 @@ mod tests {
             "waypost_spool_max_bytes 0".to_owned(),
         ];
         for topic in ["clicks", "conversions"] {
-            for outcome in ["stored", "full", "failed", "closed"] {
+            for outcome in ["stored", "full", "stalled", "failed", "closed"] {
                 expected
                     .push(format!("waypost_spool_events_total{{topic=\"{topic}\",outcome=\"{outcome}\"}} 0"));
             }

@@ -3,7 +3,8 @@
 //! 202 means that the event log has made every accepted event durable; `Waypost-Durability` says how. One object
 //! answers with one result. An array answers `{"data": […]}` with a result for each element, in order: 202 when all
 //! were accepted, 207 when some were, 400 when none was. When the log refuses, nothing of the request is stored and
-//! the answer is 503 with `Retry-After`.
+//! the answer is 503 with `Retry-After`. A log that does not answer in time is 503 as well; what it stores later has the
+//! same ids as a repeat, and takes effect once.
 //!
 //! Pages of any origin may post (publishable keys stand in them): CORS is open, and no cookie is ever looked at.
 

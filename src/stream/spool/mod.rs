@@ -13,7 +13,8 @@
 //! - The file holds at most `max_bytes` of compressed batches, and clicks leave a tenth of that to conversions.
 //! - What is consumed can be forgotten on a full disk too: a reserve beside the file, which appends leave alone, is
 //!   given up for it and made again when there is room. An empty log gives its own room back for that.
-//! - Appending never blocks the caller: what does not fit is refused with [`AppendError::Full`] at once.
+//! - Appending never blocks the caller: what does not fit is refused at once, with [`AppendError::Full`] where the file
+//!   has no room, with [`AppendError::Stalled`] where the disk does not keep up.
 //!
 //! Beyond that: bytes that a failing disk changes after the sync are found by checksum in the file. In the part of the
 //! WAL that is not copied yet, some MiB at most, SQLite takes them for the end of the log at the next start. A reader
@@ -258,6 +259,7 @@ impl SpoolSink {
                 let metrics = topic_metrics(&self.metrics, topic);
                 let refused = match why {
                     AppendError::Full => &metrics.full,
+                    AppendError::Stalled => &metrics.stalled,
                     AppendError::Failed => &metrics.failed,
                     AppendError::Closed => &metrics.closed,
                 };

@@ -124,11 +124,11 @@ impl Queue {
         let kept: u64 = state.stats.iter().map(|topic| topic.bytes).sum();
         let under_way = state.cost_under_way.saturating_add(cost);
         let records_under_way = state.records_under_way.saturating_add(records.len());
-        if kept.saturating_add(under_way) > bound(self.max_bytes)
-            || under_way > bound(QUEUE_BYTES)
-            || records_under_way as u64 > bound(QUEUE_RECORDS as u64)
-        {
+        if kept.saturating_add(under_way) > bound(self.max_bytes) {
             return Err((done, AppendError::Full));
+        }
+        if under_way > bound(QUEUE_BYTES) || records_under_way as u64 > bound(QUEUE_RECORDS as u64) {
+            return Err((done, AppendError::Stalled));
         }
         state.cost_under_way = under_way;
         state.records_under_way = records_under_way;
@@ -312,9 +312,9 @@ mod tests {
     fn the_queue_is_bounded_by_records_too() {
         let queue = queue(u64::MAX);
         assert!(push(&queue, Topic::Clicks, QUEUE_RECORDS / 10 * 9, 0).is_ok());
-        assert_eq!(push(&queue, Topic::Clicks, 1, 0).unwrap_err(), AppendError::Full);
+        assert_eq!(push(&queue, Topic::Clicks, 1, 0).unwrap_err(), AppendError::Stalled);
         assert!(push(&queue, Topic::Conversions, QUEUE_RECORDS / 10, 0).is_ok());
-        assert_eq!(push(&queue, Topic::Conversions, 1, 0).unwrap_err(), AppendError::Full);
+        assert_eq!(push(&queue, Topic::Conversions, 1, 0).unwrap_err(), AppendError::Stalled);
     }
 
     #[test]
