@@ -5,6 +5,7 @@
 //! | `store.db` | the embedded store |
 //! | `spool.db` | the embedded event log |
 //! | `spool.db.reserve` | room on the disk for that to forget |
+//! | `spool.db.lock` | one process appends to that |
 //! | `catalog.snapshot` | what an edge knows, where the catalog comes by Kafka |
 //! | `secrets.toml` | see [`super::secrets`] |
 //! | `replay-PID.db` | the store of a `waypost replay` under way |

@@ -63,8 +63,7 @@ fn failed(error: &KafkaSinkError) -> Failure {
     match error {
         KafkaSinkError::Settings(_) => Failure::new(Code::Config, message)
             .with_hint("Check the section `kafka` of the settings, and that its files can be read."),
-        KafkaSinkError::Spool(_) => Failure::new(Code::Data, message)
-            .with_hint("`waypost spool inspect` shows what the spool holds; restore its file from a copy."),
+        KafkaSinkError::Spool(_) => Failure::new(Code::Data, message).with_hint(parts::DAMAGED),
         KafkaSinkError::Thread(_) => Failure::new(Code::Unavailable, message),
     }
 }

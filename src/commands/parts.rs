@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rusqlite::ErrorCode;
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, QueryFilter, RuntimeErr};
 
 use super::{
@@ -28,6 +29,12 @@ use crate::{
         Geo, MemoryRecentVisits, RecentVisits, RedisRecentVisits, ServerError, TrustedProxies, VisitorHasher,
     },
 };
+
+/// What helps where the disk has lost a part of the spool.
+pub const DAMAGED: &str =
+    "docs/operations.md, WaypostSpoolNotReplayed, says how to go on and how to save what can be read.";
+
+const IN_THE_WAY: &str = "Check that the disk has room and that the file may be read and written.";
 
 /// The store, made or brought up to date.
 pub async fn open_store(folder: &DataDir, settings: &Settings) -> Result<Store, Failure> {
@@ -206,23 +213,25 @@ pub fn open_spool(folder: &DataDir, settings: &Settings) -> Result<Spool, Failur
 }
 
 pub fn spool_failed(error: &SpoolError) -> Failure {
-    let code = match error {
-        SpoolError::Failed { source, .. }
-            if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseCorrupt) =>
-        {
-            return Failure::new(Code::Data, format!("the event log is damaged: {error}")).with_hint(
-                "docs/operations.md, WaypostSpoolNotReplayed, says how to go on and to save what can be read.",
-            );
+    let (code, hint) = match error {
+        SpoolError::Damaged { .. } => (Code::Data, DAMAGED),
+        SpoolError::Failed { source, .. } => match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt) => (Code::Data, DAMAGED),
+            Some(ErrorCode::SystemIoFailure) => (Code::Io, DAMAGED),
+            Some(_) | None => (Code::Io, IN_THE_WAY),
+        },
+        SpoolError::Missing(_) | SpoolError::Lock { .. } | SpoolError::Thread(_) => (Code::Io, IN_THE_WAY),
+        SpoolError::NoWal(_) => (Code::Io, "Keep it on a disk of this machine: network file systems cannot."),
+        SpoolError::NotALog(_) => {
+            (Code::Data, "--data-dir or `spool.path` names another; if it was one, its disk has lost it.")
         }
-        SpoolError::NotALog(_) | SpoolError::Version { .. } | SpoolError::Damaged { .. } => Code::Data,
-        SpoolError::Missing(_)
-        | SpoolError::NoWal(_)
-        | SpoolError::Failed { .. }
-        | SpoolError::Unread { .. }
-        | SpoolError::Thread(_) => Code::Io,
+        SpoolError::Version { .. } => (Code::Data, "Run the build that wrote it, or a newer one."),
+        SpoolError::InUse(_) => (
+            Code::TempFail,
+            "Stop the process that has it, or name another by `spool.path`, which goes before --data-dir.",
+        ),
     };
-    Failure::new(code, format!("the event log cannot be opened: {error}"))
-        .with_hint("Check that the disk has room and that the file is an event log of Waypost.")
+    Failure::new(code, format!("the event log cannot be opened: {error}")).with_hint(hint)
 }
 
 pub fn intake(settings: &Settings, secrets: &Secrets) -> Arc<Intake> {

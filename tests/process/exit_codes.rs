@@ -2,6 +2,8 @@
 
 use std::{fs, net::TcpListener};
 
+use rusqlite::Connection;
+
 use crate::{
     folder::{ANY, Ended, Folder, binary, ended},
     running::Waypost,
@@ -101,6 +103,20 @@ fn what_cannot_be_read_says_so() {
     folder.ok(&["migrate"]);
     fs::create_dir(folder.data().join("edge.lock")).unwrap();
     assert_ended(&folder.run(&["edge", "--listen", ANY]), 74, &["edge.lock"]);
+}
+
+#[tokio::test]
+async fn a_spool_that_contradicts_itself_is_left_as_it_is() {
+    let folder = Folder::new();
+    folder.ok(&["migrate"]);
+    folder.keys();
+    folder.start(&["edge", "--listen", ANY, "--set", "edge.drain_delay_ms=0"]).await.stop().await;
+    let spool = Connection::open(folder.data().join("spool.db")).unwrap();
+    spool.execute("UPDATE topic SET consumed = next_offset + 1", []).unwrap();
+    drop(spool);
+    let told = ["spool.db", "is damaged", "WaypostSpoolNotReplayed"];
+    assert_ended(&folder.run(&["edge", "--listen", ANY, "--admin-listen", ANY]), 65, &told);
+    assert_ended(&folder.run(&["spool", "inspect"]), 65, &told);
 }
 
 #[test]

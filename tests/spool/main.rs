@@ -313,6 +313,17 @@ async fn a_reader_of_another_process_keeps_up_and_trims() {
 }
 
 #[tokio::test]
+async fn one_at_a_time_appends() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("spool.db");
+    let log = open(&path);
+    let other = || Spool::open(&settings(1 << 20), &path, StreamMetrics::register());
+    assert!(matches!(other(), Err(SpoolError::InUse(of)) if of == path));
+    log.close();
+    drop(other().unwrap());
+}
+
+#[tokio::test]
 async fn every_event_is_counted_by_its_outcome() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = metrics::with_local_recorder(&recorder, StreamMetrics::register);

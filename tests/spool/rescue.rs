@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use bytes::Bytes;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use waypost::stream::{
-    EventSink, EventSource, Topic,
+    EventSink, EventSource, Record, Topic,
     spool::{Rescue, SpoolError, SpoolSource, damage, inspect},
 };
 
@@ -70,6 +71,10 @@ async fn what_cannot_be_read_is_told_by_its_offsets() {
         ("UPDATE topic SET next_offset = 16".to_owned(), 3, vec![]),
         ("UPDATE topic SET consumed = consumed + 1024 WHERE id = 1".to_owned(), 0, vec![]),
         ("UPDATE topic SET consumed = 24 WHERE id = 1".to_owned(), 0, vec![]),
+        ("UPDATE topic SET consumed = -8 WHERE id = 1".to_owned(), 0, vec![]),
+        ("UPDATE topic SET next_offset = next_offset + (1 << 40) WHERE id = 1".to_owned(), 0, vec![]),
+        // Nothing is proven, and nothing contradicts the head.
+        (format!("{cut} >= 0"), 3, vec![(3, 32)]),
         // A key that is another one.
         (
             "UPDATE batch_conversions SET first_offset = 4112 WHERE first_offset = 16".to_owned(),
@@ -85,6 +90,16 @@ async fn what_cannot_be_read_is_told_by_its_offsets() {
         let left = (consumed..32).filter(|n| !lost.iter().any(|(first, end)| (*first..*end).contains(n)));
         assert_eq!((saved, told), (left.collect(), lost), "{how} from {consumed}");
     }
+}
+
+/// Without a head that can be believed, nobody knows how many events it had.
+#[tokio::test]
+async fn a_last_batch_that_cannot_be_read_is_told() {
+    let folder = TempDir::new().unwrap();
+    let path = log_of(4, &folder).await;
+    change(&path, "UPDATE batch_conversions SET frame = x'00' WHERE first_offset = 24");
+    change(&path, "UPDATE topic SET next_offset = 16");
+    assert_eq!(rescued(&path), ((0..24).collect(), vec![(24, 25)]));
 }
 
 /// A disk that has lost a page, or has another in its place.
@@ -121,6 +136,42 @@ async fn a_page_that_is_lost_costs_the_batches_that_it_holds() {
         in_part > 10 * not_at_all && not_at_all <= 3,
         "{whole} whole, {in_part} in part, {not_at_all} not"
     );
+}
+
+/// A page that leads to batches, in the place of another one: what it leads to is where it should be, and what stands
+/// between can be read all the same.
+#[tokio::test]
+async fn a_page_in_the_place_of_another_costs_no_more_than_one_that_is_lost() {
+    const PAGE: usize = 4096;
+    const BATCHES: i64 = 400;
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("spool.db");
+    let log = open(&path);
+    for n in 0..BATCHES {
+        let payload = Bytes::from(n.to_string());
+        log.sink().append(vec![Record { topic: CONVERSIONS, key: None, payload }]).await.unwrap();
+    }
+    log.close();
+    let file = fs::read(&path).unwrap();
+    let place = |page: usize| page * PAGE..(page + 1) * PAGE;
+    // A leaf of a table, with more rows than that of the heads.
+    let rows = |page: usize| match &file[place(page)] {
+        [0x0d, _, _, rows @ ..] => i64::from(u16::from_be_bytes([rows[0], rows[1]])),
+        _ => 0,
+    };
+    let leaves: Vec<usize> = (1..file.len() / PAGE).filter(|page| rows(*page) > 2).collect();
+    assert!(leaves.len() > 4 && leaves.iter().map(|page| rows(*page)).sum::<i64>() == BATCHES, "{leaves:?}");
+    for lost in &leaves {
+        for another in leaves.iter().filter(|another| *another != lost) {
+            let mut garbled = file.clone();
+            garbled[place(*lost)].copy_from_slice(&file[place(*another)]);
+            fs::write(&path, &garbled).unwrap();
+            let mut rescue = Rescue::open(&path, CONVERSIONS).unwrap();
+            let saved = rescue.by_ref().flatten().count() as i64;
+            let told: i64 = rescue.lost().iter().map(|lost| lost.end - lost.start).sum();
+            assert_eq!((saved, told), (BATCHES - rows(*lost), rows(*lost)), "page {another} at {lost}");
+        }
+    }
 }
 
 #[tokio::test]

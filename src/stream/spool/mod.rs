@@ -30,8 +30,8 @@
 //!
 //! # What is underneath
 //! SQLite in WAL mode with full sync, chosen over redb by `benches/log_append.rs`: sales of 475 bytes (136 compressed),
-//! checksummed, one sync per commit, old batches forgotten (medians of two runs; 2 cores, ext4 on a virtual disk whose sync takes a tenth of a millisecond,
-//! shared with other work: the slow SQLite figure is a run that was disturbed):
+//! checksummed, one sync per commit, old batches forgotten (medians of two runs; 2 cores, ext4 on a virtual disk whose
+//! sync takes a tenth of a millisecond, shared with other work: the slow SQLite figure is a run that was disturbed):
 //!
 //! | one commit of | SQLite | redb 4 | this log, from `append` to the answer |
 //! |---|---|---|---|
@@ -44,6 +44,8 @@
 //! a SQLite file while another writes it, as `settle` does beside `edge`; redb has that as an experiment only.
 
 use std::{
+    fs::{File, OpenOptions, TryLockError},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
@@ -86,13 +88,16 @@ pub enum SpoolError {
     /// The disk cannot share memory between processes: network file systems as a rule.
     #[error("the file system of {0} cannot hold an event log")]
     NoWal(PathBuf),
+    /// Another process appends to it, or another part of this one.
+    #[error("the event log {0} is in use")]
+    InUse(PathBuf),
     /// Appending could give an offset twice, so nothing is appended.
     #[error("the event log {path} is damaged: the end of {topic} does not follow its last batch")]
     Damaged { path: PathBuf, topic: &'static str },
     #[error("the event log {path}: {source}")]
     Failed { path: PathBuf, source: rusqlite::Error },
-    #[error("the event log {path}: {detail}")]
-    Unread { path: PathBuf, detail: String },
+    #[error("the lock file {path}: {source}")]
+    Lock { path: PathBuf, source: std::io::Error },
     #[error("the thread of the event log cannot start: {0}")]
     Thread(std::io::Error),
 }
@@ -162,8 +167,7 @@ pub struct SpoolStats {
     pub failing: bool,
 }
 
-/// The log, open for appending. One process at a time is meant to have it so; the lock of the data folder sees to it.
-/// Two would not harm what is stored, but each would know of the other's bytes only after a tenth of a second.
+/// The log, open for appending: one at a time has it so, by a lock on the file beside it whose name ends in `.lock`.
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,
@@ -177,6 +181,7 @@ impl Spool {
     ///
     /// `path` wins over the one in `settings`, which may be empty. The folder has to be there.
     pub fn open(settings: &SpoolSettings, path: &Path, metrics: StreamMetrics) -> Result<Self, SpoolError> {
+        let lock = lock(path)?;
         let reserve = Reserve::of(path, settings.max_bytes);
         let database = match Database::create(path) {
             Err(error) if error.lacks_room() && reserve.give_up() => Database::create(path)?,
@@ -196,7 +201,10 @@ impl Spool {
         writer.show(&stats);
         let thread = thread::Builder::new()
             .name("spool".to_owned())
-            .spawn(move || writer.run())
+            .spawn(move || {
+                writer.run();
+                drop(lock);
+            })
             .map_err(SpoolError::Thread)?;
         Ok(Self { path: path.to_owned(), queue, metrics, thread: Mutex::new(Some(thread)) })
     }
@@ -231,6 +239,21 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         self.close();
+    }
+}
+
+/// The right to append, held until the file is closed. The kernel ends it with the process, so a file that is left behind
+/// means nothing.
+fn lock(path: &Path) -> Result<File, SpoolError> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(".lock");
+    let failed = |source| SpoolError::Lock { path: PathBuf::from(&beside), source };
+    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
+    let file = file.map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::InUse(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
     }
 }
 

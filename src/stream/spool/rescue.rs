@@ -1,11 +1,15 @@
 //! A log that is damaged: what is wrong with it, and what can still be read.
 
-use std::{ops::Range, path::Path};
+use std::{fs, ops::Range, path::Path};
 
 use bytes::Bytes;
 
 use super::{SpoolError, database::Database, format};
-use crate::stream::{SourceError, Topic};
+use crate::stream::Topic;
+
+/// Offsets that are tried one by one behind what cannot be read, before the tree of the file is asked for the way: more
+/// events than any page of it leads to but the root and those right below.
+const TRIED: i64 = 1 << 20;
 
 /// Why nobody gets past what stands first among the events of `topic` that nobody has taken on; `None`: they can be read.
 ///
@@ -13,15 +17,11 @@ use crate::stream::{SourceError, Topic};
 /// Nobody can say: there is no log, or its file cannot be read at all.
 pub fn damage(path: &Path, topic: Topic) -> Result<Option<String>, SpoolError> {
     let database = Database::open(path)?;
-    let failed = SpoolError::at(path);
     loop {
-        let consumed = || Ok(database.head(topic).map_err(&failed)?.0);
+        let consumed = || Ok(database.head(topic).map_err(SpoolError::at(path))?.0);
         let stands = consumed()?;
         match database.read(topic, stands, 1) {
             Ok(_) => return Ok(None),
-            Err(SourceError::Failed(detail)) => {
-                return Err(SpoolError::Unread { path: path.to_owned(), detail });
-            }
             // Whoever reads the log may have moved on meanwhile.
             Err(error) if consumed()? == stands => return Ok(Some(error.to_string())),
             Err(_) => {}
@@ -49,23 +49,24 @@ impl Rescue {
     /// Begins to read the log at `path`, at which nobody may be working. Nothing is written to its file or its WAL.
     ///
     /// # Errors
-    /// It is no SQLite file any more, or neither its head nor its last batch can be read.
+    /// It is no SQLite file any more.
     pub fn open(path: &Path, topic: Topic) -> Result<Self, SpoolError> {
         let database = Database::open_damaged(path)?;
         let head = database.head(topic).ok();
         let first = database.next(topic, -1).ok().flatten();
         let holds = |offset| database.holds(topic, offset).ok().flatten();
-        let last =
-            holds(i64::MAX).and_then(|first| Some(first + proven(&database, topic, first)?.len() as i64));
-        // The head may be older than the batches.
-        let end = match head.map(|(_, next_offset)| next_offset).max(last) {
-            Some(end) => end,
-            None => database.last(topic).map_err(SpoolError::at(path))?.unwrap_or(0),
+        let known = proven_end(&database, topic).or(head.map(|(consumed, _)| consumed)).unwrap_or(0);
+        // No event takes less than a byte, which bounds what there can be behind what is known to be there.
+        let most = known.saturating_add(i64::try_from(bytes_of(path)).unwrap_or(i64::MAX));
+        let end = match head {
+            Some((_, next_offset)) if (known..=most).contains(&next_offset) => next_offset,
+            // A batch that nobody can read has one event at least.
+            Some(_) | None => known + i64::from(holds(known) == Some(known)),
         };
         // What was taken on is forgotten, but for the batch in whose middle it ends: a head that says otherwise is wrong.
         let believed = |consumed: &i64| {
             let before = holds(*consumed).zip(first);
-            *consumed <= end && before.is_none_or(|(holds, first)| holds == first)
+            (0..=end).contains(consumed) && before.is_none_or(|(holds, first)| holds == first)
         };
         let consumed = head.map(|(consumed, _)| consumed).filter(believed).or(first).unwrap_or(0);
         let at = holds(consumed).unwrap_or(consumed);
@@ -81,10 +82,16 @@ impl Rescue {
         proven(&self.database, self.topic, first)
     }
 
-    /// Where reading may go on behind `first`: at the next batch, or where even the way there is lost, one offset on.
-    fn behind(&self, first: i64) -> i64 {
-        let next = self.database.next(self.topic, first).ok().flatten();
-        next.filter(|next| *next > first && self.batch(*next).is_some()).unwrap_or(first + 1)
+    /// Where the next batch begins behind `at`, at which none does. The tree of the file may lead past batches that can
+    /// be read, so it is asked late.
+    fn behind(&self, at: i64) -> i64 {
+        let tried = self.end.min(at.saturating_add(TRIED));
+        let found = (at + 1..tried).find(|first| self.batch(*first).is_some());
+        let by_the_tree = || {
+            let next = self.database.next(self.topic, tried - 1).ok().flatten();
+            next.filter(|next| (tried..self.end).contains(next))
+        };
+        found.or_else(by_the_tree).unwrap_or(self.end)
     }
 
     fn pass_over(&mut self, events: Range<i64>) {
@@ -104,6 +111,32 @@ impl Rescue {
 fn proven(database: &Database, topic: Topic, first: i64) -> Option<Vec<Bytes>> {
     let frame = database.batch(topic, first).ok()??;
     format::open(topic, first, &frame).ok()
+}
+
+/// Where the last batch that is proven ends.
+fn proven_end(database: &Database, topic: Topic) -> Option<i64> {
+    let mut before = i64::MAX;
+    loop {
+        let first = database.holds(topic, before).ok()??;
+        if let Some(payloads) = proven(database, topic, first) {
+            return Some(first + payloads.len() as i64);
+        }
+        if first > before {
+            return None;
+        }
+        before = first.checked_sub(1)?;
+    }
+}
+
+/// Of the file and of what is in its WAL only.
+fn bytes_of(path: &Path) -> u64 {
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    [path, Path::new(&wal)]
+        .into_iter()
+        .filter_map(|path| fs::metadata(path).ok())
+        .map(|file| file.len())
+        .sum()
 }
 
 impl Iterator for Rescue {
