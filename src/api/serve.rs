@@ -24,15 +24,13 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 
-/// From the shutdown until open requests are given up.
-const GRACE: Duration = Duration::from_secs(10);
-
 /// When the process has no file descriptor left, others have to close theirs first.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until `shutdown`; then open requests are finished, for at most 10 s.
+/// Serves until `shutdown`; then open requests are finished, within the time that each of them has.
 pub async fn serve(listener: TcpListener, parts: ApiParts, shutdown: CancellationToken) -> io::Result<()> {
     let gauge = parts.metrics.connections.clone();
+    let grace = Duration::from_millis(parts.settings.request_timeout_ms);
     let router = router(parts);
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let connections = TaskTracker::new();
@@ -64,7 +62,7 @@ pub async fn serve(listener: TcpListener, parts: ApiParts, shutdown: Cancellatio
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+    if tokio::time::timeout(grace, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "requests of the API are given up");
         killed.cancel();
         connections.wait().await;
