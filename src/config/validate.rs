@@ -83,8 +83,8 @@ pub const RANGES: &[Range] = ranges! {
     settlement.bonus_interval_ms: 100 to 86_400_000;
 };
 
-/// How long clicks may wait for Redis and then for Kafka, before the spool has them. A core has room for 256 batches that
-/// are 5 ms old when they leave; what comes beyond is lost.
+/// How long clicks may wait for Redis and then for Kafka, before the spool has them. A core has room for the clicks of
+/// this time; what comes beyond is lost.
 const MOST_CLICK_WAIT_MS: u64 = 1_000;
 
 /// Reads 64 hex digits.
@@ -164,18 +164,18 @@ impl Settings {
             );
         }
         self.kafka.validate(&mut check);
+        check(
+            self.edge.append_timeout_ms > self.spool.commit_ms,
+            "edge.append_timeout_ms",
+            format!(
+                "must be above `spool.commit_ms` ({} ms): no reported click is durable sooner",
+                self.spool.commit_ms
+            ),
+        );
         for (key, wait) in [
             ("edge.pixel_wait_ms", self.edge.pixel_wait_ms),
             ("edge.append_timeout_ms", self.edge.append_timeout_ms),
         ] {
-            check(
-                wait > self.spool.commit_ms,
-                key,
-                format!(
-                    "must be above `spool.commit_ms` ({} ms): no event is durable sooner",
-                    self.spool.commit_ms
-                ),
-            );
             check(
                 !self.kafka.is_used() || wait > self.kafka.spool_after_ms,
                 key,
@@ -417,7 +417,6 @@ mod tests {
         assert_eq!(wrong(|s| s.edge.drain_timeout_ms = s.edge.drain_delay_ms), ["edge.drain_timeout_ms"]);
         assert_eq!(wrong(|s| s.edge.default_account = "No Slug".into()), ["edge.default_account"]);
         assert_eq!(wrong(|s| s.edge.name = "a/b".into()), ["edge.name"]);
-        assert_eq!(wrong(|s| s.edge.pixel_wait_ms = s.spool.commit_ms), ["edge.pixel_wait_ms"]);
         assert_eq!(wrong(|s| s.edge.append_timeout_ms = s.spool.commit_ms), ["edge.append_timeout_ms"]);
         assert_eq!(wrong(|s| s.spool.commit_ms = 11), ["spool.commit_ms"]);
         assert_eq!(wrong(|s| s.spool.commit_events = 0), ["spool.commit_events"]);

@@ -12,9 +12,10 @@ use super::click::PendingClick;
 
 /// Clicks of a batch at most.
 const MAX_CLICKS: usize = 256;
-/// Batches of a core that may wait for the duplicate check or the log. More means that neither answers; then a
-/// bounded memory is worth more than clicks that can be stored nowhere.
-const MAX_IN_FLIGHT: usize = 256;
+/// Batches of a core that may wait for the duplicate check or the log: 131,072 clicks, more than a core answers in a
+/// second, and 2.5 s where batches leave by their age. More means that neither answers; then a bounded memory is worth
+/// more than clicks that can be stored nowhere.
+const MAX_IN_FLIGHT: usize = 512;
 /// Emptied batches that are kept, so that the next ones have their memory: as many as are under way when all is well.
 const MAX_SPARE: usize = 4;
 /// A batch with more room than this is not kept: long texts are rare.
