@@ -52,30 +52,6 @@ async fn a_password_is_used_and_a_wrong_one_is_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_user_without_the_right_to_scripts_is_answered_all_the_same() {
-    let address = services::redis();
-    let client = redis::Client::open(&*address).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
-    let mut user = redis::cmd("ACL");
-    user.arg(&["SETUSER", "no-scripts", "reset", "on", ">secret", "~*", "+@all", "-@scripting"]);
-    user.exec_async(&mut connection).await.unwrap();
-    let settings = settings(&address.replace("redis://", "redis://no-scripts:secret@"));
-
-    let (logs, _guard) = Logs::catch();
-    let (one, other) = (Edge::start(&settings), Edge::start(&settings));
-    let keys = [somebody(), somebody()];
-    for key in keys {
-        assert!(one.is_fresh(visit(key, HOUR)).await);
-    }
-    let again = keys.map(|key| visit(key, HOUR));
-    let found = other.firsts(&again).await;
-    assert!(found.iter().zip(&again).all(|(first, visit)| *first != visit.click_id));
-    assert_eq!((one.visits("answered"), other.visits("answered")), (2, 2));
-    assert_eq!((one.requests("error"), other.requests("error")), (0, 0));
-    assert_eq!(logs.count("Redis takes no scripts"), 2, "once for each edge: {}", logs.text());
-}
-
-#[tokio::test]
 async fn settings_that_can_never_work_are_refused_at_start() {
     let folder = tempfile::tempdir().unwrap();
     let (empty, broken) = (folder.path().join("empty.pem"), folder.path().join("broken.pem"));

@@ -11,6 +11,7 @@
 mod away;
 mod connect;
 mod many;
+mod rights;
 mod same;
 mod support;
 
