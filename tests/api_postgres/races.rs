@@ -168,9 +168,12 @@ async fn connections_that_break_are_begun_again() {
     assert!(ended > 0);
     let asked = timeout(Duration::from_secs(120), tasks.join_all()).await.unwrap();
     // The last that were ended may still be in the pool, and one request tries only so many.
-    while shop.get("/v1/affiliates").await.status == 503 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    let healed = async {
+        while shop.get("/v1/affiliates").await.status == 503 {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), healed).await.unwrap();
     let stored = shop.all("/v1/affiliates", 100).await;
     let times = |id: &str| stored.iter().filter(|affiliate| affiliate["id"] == id).count();
     for (id, made) in &asked {

@@ -27,6 +27,10 @@ use crate::{
 /// What settlement may take without a step when it reads what is left, and what it may take to settle what waits.
 const SETTLED: Duration = Duration::from_secs(120);
 
+/// How a process may end that nobody has stopped: what it needs to start is away (69), its disk is full (74), or the one
+/// before it still holds its files (75).
+const IN_GOOD_ORDER: [i32; 3] = [69, 74, 75];
+
 /// When it was, for the summary.
 pub struct Told {
     pub seed: u64,
@@ -71,8 +75,11 @@ pub async fn end(world: &World, mut story: Story, told: Told) {
             assert_eq!(process.stop().await, Ok(0), "{}", process.name);
         }
     }
-    summary(world, &story, &verdict, &told, settled);
+    let by_themselves = ended_by_themselves(world);
+    summary(&story, &verdict, &told, settled, &by_themselves);
     complain(&verdict, &story);
+    let crashed: Vec<_> = by_themselves.iter().filter(|(_, code)| !IN_GOOD_ORDER.contains(code)).collect();
+    assert!(crashed.is_empty(), "{crashed:?} ended as no outage makes them");
     for command in [&["reconcile"][..], &["ledger", "verify"], &["replay"]] {
         let (code, text) = world.run(command);
         println!("waypost {}: {code}, {}", command.join(" "), text.lines().last().unwrap_or_default());
@@ -105,45 +112,59 @@ async fn ends(world: &World) -> Vec<(Topic, i32, i64)> {
     spawn_blocking(read).await.unwrap()
 }
 
-/// Whether settlement stands at the ends.
-async fn lag(db: &DatabaseConnection, ends: &[(Topic, i32, i64)]) -> Result<(), String> {
+/// How many events settlement has not read.
+async fn unread(db: &DatabaseConnection, ends: &[(Topic, i32, i64)]) -> Result<i64, String> {
     let rows = position::Entity::find().all(db).await.map_err(|error| error.to_string())?;
+    let mut unread = 0;
     for (topic, partition, end) in ends {
         let row = rows.iter().find(|row| row.topic == topic.name() && row.partition == *partition);
         let at = row.map_or(0, |row| row.next_offset);
-        if at > *end {
-            panic!("settlement stands at {at} of {topic:?} {partition}, which ends at {end}");
-        }
-        if at < *end {
-            return Err(format!("{topic:?} {partition} is at {at} of {end}"));
-        }
+        assert!(at <= *end, "settlement stands at {at} of {topic:?} {partition}, which ends at {end}");
+        unread += end - at;
     }
-    Ok(())
+    Ok(unread)
 }
 
-/// Waits until settlement has read everything, for as long as it moves.
+/// Waits until settlement has read everything, for as long as it comes nearer.
 async fn all_read(db: &DatabaseConnection, ends: &[(Topic, i32, i64)]) {
-    let mut stands = String::new();
+    let mut least = i64::MAX;
     let mut since = Instant::now();
-    while let Err(why) = lag(db, ends).await {
-        if why != stands {
-            (stands, since) = (why, Instant::now());
+    loop {
+        let found = unread(db, ends).await;
+        match found {
+            Ok(0) => return,
+            Ok(left) if left < least => (least, since) = (left, Instant::now()),
+            Ok(_) | Err(_) => {}
         }
-        assert!(since.elapsed() < SETTLED, "settlement has stood still for {SETTLED:?}: {stands}");
+        assert!(
+            since.elapsed() < SETTLED,
+            "settlement has stood still for {SETTLED:?}: {found:?} are not read"
+        );
         sleep(Duration::from_millis(50)).await;
     }
 }
 
-fn summary(world: &World, story: &Story, verdict: &Verdict, told: &Told, settled: Duration) {
+/// Processes that nobody had stopped, each with its code, or with its signal below 0.
+fn ended_by_themselves(world: &World) -> Vec<(&'static str, i32)> {
     let runs =
         world.processes.iter().flat_map(|process| process.runs().into_iter().map(|run| (process.name, run)));
-    let mut by_themselves: Vec<String> = runs
+    let mut ended: Vec<_> = runs
         .filter_map(|(name, run)| match run.end {
-            End::ByItself(_, code) => Some(format!("{name} with {code}")),
+            End::ByItself(_, code) => Some((name, code)),
             End::Running | End::Killed(_) | End::Stopped(..) => None,
         })
         .collect();
-    by_themselves.sort_unstable();
+    ended.sort_unstable();
+    ended
+}
+
+fn summary(
+    story: &Story,
+    verdict: &Verdict,
+    told: &Told,
+    settled: Duration,
+    by_themselves: &[(&'static str, i32)],
+) {
     let orders = &story.diary.orders;
     let refunds =
         orders.iter().flat_map(|order| &order.refunds).filter(|refund| refund.sent.taken > 0).count();

@@ -128,8 +128,8 @@ async fn a_change_is_in_force_within_a_second() {
     let waypost = folder.dev().await;
     let client = client();
     let mut rounds = Vec::new();
-    // A busy machine has slow moments: one round of three has to be quick, half of it at least.
-    for round in 1..=3 {
+    // A busy machine has slow moments: one round of five has to be quick, most of it.
+    for round in 1..=5 {
         let mut took = Vec::new();
         for n in 1..=10 {
             let code = format!("code-{round}-{n}");
@@ -143,11 +143,11 @@ async fn a_change_is_in_force_within_a_second() {
         }
         took.sort_unstable();
         rounds.push(took);
-        if rounds[round - 1][4] < Duration::from_secs(1) {
+        if rounds[round - 1][7] < Duration::from_secs(1) {
             break;
         }
     }
-    assert!(rounds.iter().any(|took| took[4] < Duration::from_secs(1)), "{rounds:?}");
+    assert!(rounds.iter().any(|took| took[7] < Duration::from_secs(1)), "{rounds:?}");
     waypost.stop().await;
 }
 
