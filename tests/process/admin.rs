@@ -7,6 +7,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::{
     folder::Folder,
+    metrics_page,
     running::{SOON, Waypost, client, eventually},
 };
 
@@ -105,6 +106,7 @@ async fn every_series_is_there_from_the_start() {
     let ours = known.into_iter().filter(|name| !name.starts_with("process_"));
     let unknown: Vec<_> = ours.filter(|name| !names.contains(*name)).collect();
     assert!(unknown.is_empty(), "{unknown:?} are not named in src/telemetry");
+    metrics_page::assert_up_to_date(&text);
 
     let value = |series: &str| {
         let of = |text: &str| -> Option<f64> {

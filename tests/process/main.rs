@@ -16,6 +16,7 @@ mod corruption;
 mod exit_codes;
 mod folder;
 mod kill;
+mod metrics_page;
 mod race;
 mod rates;
 mod restart;
