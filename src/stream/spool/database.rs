@@ -331,7 +331,7 @@ impl Database {
     /// Gives the room of a file without batches back to the disk; false when that is little. It takes some pages in the
     /// WAL and in memory.
     pub(super) fn shrink(&self) -> rusqlite::Result<bool> {
-        if length(&self.path) + length(&wal(&self.path)) < SMALL_BYTES {
+        if self.bytes_on_disk() < SMALL_BYTES {
             return Ok(false);
         }
         self.connection.pragma_update(None, "temp_store", "MEMORY")?;
@@ -404,6 +404,11 @@ impl Database {
             }
         }
         Ok(())
+    }
+
+    /// Those of the file and of its WAL.
+    pub(super) fn bytes_on_disk(&self) -> u64 {
+        length(&self.path) + length(&wal(&self.path))
     }
 
     /// The first offset that nobody has taken on, and the next one that is given.

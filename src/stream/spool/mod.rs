@@ -245,9 +245,8 @@ impl Drop for Spool {
 /// The right to append, held until the file is closed. The kernel ends it with the process, so a file that is left behind
 /// means nothing.
 fn lock(path: &Path) -> Result<File, SpoolError> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".lock");
-    let failed = |source| SpoolError::Lock { path: PathBuf::from(&beside), source };
+    let beside = path.with_added_extension("lock");
+    let failed = |source| SpoolError::Lock { path: beside.clone(), source };
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&beside);
     let file = file.map_err(failed)?;
     match file.try_lock() {

@@ -1,6 +1,6 @@
 //! A log that is damaged: what is wrong with it, and what can still be read.
 
-use std::{fs, ops::Range, path::Path};
+use std::{ops::Range, path::Path};
 
 use bytes::Bytes;
 
@@ -57,7 +57,7 @@ impl Rescue {
         let holds = |offset| database.holds(topic, offset).ok().flatten();
         let known = proven_end(&database, topic).or(head.map(|(consumed, _)| consumed)).unwrap_or(0);
         // No event takes less than a byte, which bounds what there can be behind what is known to be there.
-        let most = known.saturating_add(i64::try_from(bytes_of(path)).unwrap_or(i64::MAX));
+        let most = known.saturating_add(i64::try_from(database.bytes_on_disk()).unwrap_or(i64::MAX));
         let end = match head {
             Some((_, next_offset)) if (known..=most).contains(&next_offset) => next_offset,
             // A batch that nobody can read has one event at least.
@@ -126,17 +126,6 @@ fn proven_end(database: &Database, topic: Topic) -> Option<i64> {
         }
         before = first.checked_sub(1)?;
     }
-}
-
-/// Of the file and of what is in its WAL only.
-fn bytes_of(path: &Path) -> u64 {
-    let mut wal = path.as_os_str().to_owned();
-    wal.push("-wal");
-    [path, Path::new(&wal)]
-        .into_iter()
-        .filter_map(|path| fs::metadata(path).ok())
-        .map(|file| file.len())
-        .sum()
 }
 
 impl Iterator for Rescue {
