@@ -4,7 +4,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests stop at the unexpected, as tests do")]
 
-use std::{collections::BTreeSet, fmt::Write, fs, path::PathBuf};
+#[path = "support/page.rs"]
+mod docs_page;
+
+use std::{collections::BTreeSet, fmt::Write, path::PathBuf};
 
 use toml::{Table, Value};
 use waypost::config::{self, DEFAULT_TOML, DEV_TOML, RANGES, Settings, Sources};
@@ -201,14 +204,5 @@ fn page() -> String {
 
 #[test]
 fn the_page_is_up_to_date() {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
-    let page = page();
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let stored = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        stored == page,
-        "docs/configuration.md differs: run `UPDATE_DOCS=1 cargo test --test configuration`"
-    );
+    docs_page::assert_up_to_date("configuration.md", &page(), "cargo test --test configuration");
 }

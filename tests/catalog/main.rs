@@ -4,6 +4,8 @@
 
 #[path = "../support/postgres.rs"]
 mod backend;
+#[path = "../support/rounds.rs"]
+mod rounds;
 #[path = "../support/services.rs"]
 mod services;
 

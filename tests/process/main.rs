@@ -22,3 +22,8 @@ mod rates;
 mod restart;
 mod running;
 mod tokens;
+
+#[path = "../support/page.rs"]
+mod docs_page;
+#[path = "../support/rounds.rs"]
+mod rounds;

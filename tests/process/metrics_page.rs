@@ -3,9 +3,9 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
-    fs,
-    path::Path,
 };
+
+use crate::docs_page;
 
 /// What is known of one name.
 #[derive(Default)]
@@ -18,16 +18,8 @@ struct Series {
 
 /// Compares the page with the text of `/metrics`; `UPDATE_DOCS=1` writes it anew.
 pub fn assert_up_to_date(exported: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/metrics.md");
-    let page = page(&series_in(exported));
-    if std::env::var_os("UPDATE_DOCS").is_some() {
-        fs::write(&path, &page).unwrap();
-    }
-    let stored = fs::read_to_string(&path).unwrap_or_default();
-    assert!(
-        stored == page,
-        "docs/metrics.md differs: run `UPDATE_DOCS=1 cargo test --test process every_series`"
-    );
+    let by = "cargo test --test process every_series";
+    docs_page::assert_up_to_date("metrics.md", &page(&series_in(exported)), by);
 }
 
 fn series_in(exported: &str) -> BTreeMap<String, Series> {
